@@ -1,0 +1,270 @@
+"""Couplings between neighbouring layers: dense, and convolutional with pooling.
+
+A coupling adds s_out . (P(W s_in) + b) to Phi, the negative interaction energy: W a real linear
+map, P a pooling or nothing, b a bias of each unit or channel. `linear` gives z = W s_in, `drive`
+what the upper layer receives, `feedback` what the lower one does.
+"""
+
+import abc
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from holoprop._pooling import AbstractPooling
+from holoprop._tree import apply_real
+from holoprop._types import Array, Float, Inexact, Key, PyTree, Scalar
+
+
+class AbstractCoupling(eqx.Module):
+    """A coupling of two layers, on one example.
+
+    Attributes:
+        weight: Real; the linear map's weights.
+        bias: Real; one number for each unit, or each channel, of the upper layer.
+        in_shape: Shape of the lower layer.
+    """
+
+    weight: eqx.AbstractVar[Float[Array, "..."]]
+    bias: eqx.AbstractVar[Float[Array, " out"]]
+    in_shape: eqx.AbstractVar[tuple[int, ...]]
+
+    @property
+    @abc.abstractmethod
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the upper layer."""
+
+    @abc.abstractmethod
+    def linear(self, below: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        """z = W s_in, before pooling and bias."""
+
+    @abc.abstractmethod
+    def drive(self, z: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        """P(z) + b, the upper layer's input from below: dPhi/ds_out."""
+
+    @abc.abstractmethod
+    def feedback(
+        self, z: Inexact[Array, "..."], above: Inexact[Array, "..."]
+    ) -> Inexact[Array, "..."]:
+        """The lower layer's input from above at pre-pooling value `z`: dPhi/ds_in."""
+
+    @abc.abstractmethod
+    def base(self, z: Inexact[Array, "..."]) -> PyTree:
+        """What the changes below need of the pre-pooling value `z`, computed once."""
+
+    @abc.abstractmethod
+    def drive_change(self, base: PyTree, zeta: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        """How the drive changes from z to z + zeta, accurate relative to zeta."""
+
+    @abc.abstractmethod
+    def feedback_change(
+        self,
+        base: PyTree,
+        zeta: Inexact[Array, "..."],
+        above: Inexact[Array, "..."],
+        delta: Inexact[Array, "..."],
+    ) -> Inexact[Array, "..."]:
+        """How the feedback changes from z to z + zeta and from `above` to above + delta."""
+
+    def phi(self, below: Inexact[Array, "..."], above: Inexact[Array, "..."]) -> Scalar:
+        """s_out . (P(W s_in) + b)."""
+        return jnp.sum(above * self.drive(self.linear(below)))
+
+
+def truncated_normal(key: Key, shape: tuple[int, ...], fan_in: int, std: float | None) -> Array:
+    """Weights from a normal distribution of deviation `std`, cut at two deviations.
+
+    The default deviation is 1/sqrt(fan_in). As in the paper's program `std` belongs to the
+    distribution before the cut; the weights' own deviation is 0.88 times as large.
+    """
+    std = 1 / math.sqrt(fan_in) if std is None else std
+    if not 0 < std < math.inf:
+        raise ValueError(f"weight_std must be a positive number; got {std!r}.")
+    return std * jax.random.truncated_normal(key, -2.0, 2.0, shape)
+
+
+class Dense(AbstractCoupling):
+    """Every unit of the lower layer, of whatever shape, to every unit of a flat upper layer.
+
+    Arguments:
+        weight: [out, in], real.
+        bias: [out], real.
+        in_shape: Shape of the lower layer; its product is `in`.
+
+    Example:
+        >>> coupling = Dense.init((2, 3), 4, key=jax.random.key(0))
+        >>> coupling.linear(jnp.ones((2, 3))).shape
+        (4,)
+    """
+
+    weight: Float[Array, "out in"]
+    bias: Float[Array, " out"]
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+
+    @staticmethod
+    def init(
+        in_shape: tuple[int, ...], size: int, *, weight_std: float | None = None, key: Key
+    ) -> "Dense":
+        """Truncated normal weights (deviation 1/sqrt(fan-in) unless given), zero bias."""
+        fan_in = math.prod(in_shape)
+        weight = truncated_normal(key, (size, fan_in), fan_in, weight_std)
+        return Dense(weight, jnp.zeros(size, weight.dtype), in_shape)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the upper layer: flat."""
+        return (self.weight.shape[0],)
+
+    def linear(self, below: Inexact[Array, "..."]) -> Inexact[Array, " out"]:
+        """W s_in, the lower layer flattened."""
+        # Activities on the left: batched, this is one product without a transposed result.
+        return apply_real(lambda s: s @ self.weight.T, below.reshape(-1))
+
+    def drive(self, z: Inexact[Array, " out"]) -> Inexact[Array, " out"]:
+        """Z + b."""
+        return z + self.bias
+
+    def feedback(
+        self, z: Inexact[Array, " out"], above: Inexact[Array, " out"]
+    ) -> Inexact[Array, "..."]:
+        """W^T s_out, in the lower layer's shape; it does not depend on `z`."""
+        return apply_real(lambda s: s @ self.weight, above).reshape(self.in_shape)
+
+    def base(self, z: Inexact[Array, " out"]) -> PyTree:
+        """Nothing: the coupling is bilinear."""
+        return ()
+
+    def drive_change(self, base: PyTree, zeta: Inexact[Array, " out"]) -> Inexact[Array, " out"]:
+        """Zeta: the bias stays."""
+        return zeta
+
+    def feedback_change(
+        self,
+        base: PyTree,
+        zeta: Inexact[Array, " out"],
+        above: Inexact[Array, " out"],
+        delta: Inexact[Array, " out"],
+    ) -> Inexact[Array, "..."]:
+        """W^T delta."""
+        return self.feedback(zeta, delta)
+
+
+class Conv(AbstractCoupling):
+    """A convolution, then a pooling if there is one.
+
+    Arguments:
+        weight: [height, width, in channels, out channels], real.
+        bias: [out channels], real; added after pooling.
+        in_shape: (height, width, channels) of the lower layer.
+        padding: Zeros on each side, 0 or more.
+        pooling: An `AbstractPooling`, or None.
+
+    Raises:
+        ValueError: If no output would be left.
+
+    Example:
+        >>> coupling = Conv.init((8, 8, 3), 5, key=jax.random.key(0))
+        >>> coupling.linear(jnp.ones((8, 8, 3))).shape
+        (8, 8, 5)
+    """
+
+    weight: Float[Array, "kh kw in out"]
+    bias: Float[Array, " out"]
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+    padding: int = eqx.field(default=1, static=True)
+    pooling: AbstractPooling | None = None
+
+    @staticmethod
+    def init(
+        in_shape: tuple[int, int, int],
+        channels: int,
+        *,
+        kernel: int = 3,
+        padding: int = 1,
+        pooling: AbstractPooling | None = None,
+        weight_std: float | None = None,
+        key: Key,
+    ) -> "Conv":
+        """Truncated normal weights (deviation 1/sqrt(fan-in) unless given), zero bias."""
+        fan_in = kernel * kernel * in_shape[2]
+        weight = truncated_normal(key, (kernel, kernel, in_shape[2], channels), fan_in, weight_std)
+        return Conv(weight, jnp.zeros(channels, weight.dtype), in_shape, padding, pooling)
+
+    def __check_init__(self) -> None:
+        if min(self.out_shape) < 1:
+            raise ValueError(
+                f"in_shape {self.in_shape} is too small: convolution and pooling leave "
+                f"{self.out_shape}. Use larger images, more padding or less pooling."
+            )
+
+    @property
+    def z_shape(self) -> tuple[int, int, int]:
+        """Shape before pooling."""
+        kernel_height, kernel_width = self.weight.shape[:2]
+        height, width = self.in_shape[:2]
+        grow = 2 * self.padding + 1
+        return (height + grow - kernel_height, width + grow - kernel_width, self.weight.shape[3])
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the upper layer, after pooling."""
+        height, width, channels = self.z_shape
+        if self.pooling is None:
+            return (height, width, channels)
+        return (height // self.pooling.window, width // self.pooling.window, channels)
+
+    def _convolve(self, below: Float[Array, "h w c"]) -> Float[Array, "h2 w2 out"]:
+        return jax.lax.conv_general_dilated(
+            below[None],
+            self.weight,
+            window_strides=(1, 1),
+            padding=[(self.padding, self.padding)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )[0]
+
+    def _transposed(self, z: Float[Array, "h w out"]) -> Float[Array, "h2 w2 c"]:
+        below = jax.ShapeDtypeStruct(self.in_shape, z.dtype)
+        return jax.linear_transpose(self._convolve, below)(z)[0]
+
+    def linear(self, below: Inexact[Array, "h w c"]) -> Inexact[Array, "h2 w2 out"]:
+        """W * s_in before pooling."""
+        return apply_real(self._convolve, below)
+
+    def drive(self, z: Inexact[Array, "h2 w2 out"]) -> Inexact[Array, "h3 w3 out"]:
+        """P(z) + b."""
+        pooled = z if self.pooling is None else self.pooling(z)
+        return pooled + self.bias
+
+    def feedback(
+        self, z: Inexact[Array, "h2 w2 out"], above: Inexact[Array, "h3 w3 out"]
+    ) -> Inexact[Array, "h w c"]:
+        """W^T * (P'(z)^T s_out), the exact derivative through the pooling."""
+        spread = above if self.pooling is None else self.pooling.feedback(z, above)
+        return apply_real(self._transposed, spread)
+
+    def base(self, z: Inexact[Array, "h2 w2 out"]) -> PyTree:
+        """The pooling's base and derivative at `z`."""
+        return None if self.pooling is None else (self.pooling.base(z), self.pooling.derivative(z))
+
+    def drive_change(
+        self, base: PyTree, zeta: Inexact[Array, "h2 w2 out"]
+    ) -> Inexact[Array, "h3 w3 out"]:
+        """The pooled value's change: the bias stays."""
+        return zeta if self.pooling is None else self.pooling.change(base[0], zeta)[0]
+
+    def feedback_change(
+        self,
+        base: PyTree,
+        zeta: Inexact[Array, "h2 w2 out"],
+        above: Inexact[Array, "h3 w3 out"],
+        delta: Inexact[Array, "h3 w3 out"],
+    ) -> Inexact[Array, "h w c"]:
+        """W^T * (P' delta + dP' (above + delta)), by the product rule for differences."""
+        if self.pooling is None:
+            return self.feedback(zeta, delta)
+        pooling_base, derivative = base
+        _, moved = self.pooling.change(pooling_base, zeta)
+        old = derivative * self.pooling.spread(delta, zeta.shape)
+        new = moved * self.pooling.spread(above + delta, zeta.shape)
+        return apply_real(self._transposed, old + new)
