@@ -1,0 +1,164 @@
+"""Anderson mixing of another relaxation's steps, right for complex states."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from holoprop._dynamics import AbstractDynamics
+from holoprop._relaxation import AbstractRelaxation, residual
+from holoprop._steppers import Sequential
+from holoprop._tree import real_dtype, squared_norm
+from holoprop._types import Array, Bool, Float, Inexact, Int, PyTree, State
+
+# Rounding of a change, in units of the precision times the size of the state.
+_ROUNDING = 10.0
+# Rounding of the scaled Gram matrix's entries, in units of the precision.
+_RIDGE = 100.0
+
+
+class Anderson(AbstractRelaxation):
+    """Mixes the last few steps of another relaxation so that their changes cancel.
+
+    With g_i the results and f_i the changes of the last steps, the next carry is sum_i a_i g_i,
+    where the a_i sum to one and minimise |sum_i a_i f_i|. For complex states the a_i are complex
+    and the Gram matrix is f_i^* . f_j, with the conjugate. Equilibria, stopping and noise are those
+    of the relaxation inside; the residual is of its step, not of the mixed one. It looks for rest,
+    not for a minimum: where there are several equilibria it may come to another one than the
+    relaxation inside would, an unstable one among them. Where the path itself is the physics, use
+    the relaxation inside alone.
+
+    Arguments:
+        inner: `Sequential()` (default), `Synchronous()` or `GradientFlow(dt)`.
+        depth: How many steps are mixed, 2 or more; default 5.
+
+    Raises:
+        ValueError: If depth is out of range.
+
+    Example:
+        >>> Anderson(Sequential(tolerance=1e-5)).tolerance
+        1e-05
+
+    Reference: Anderson (1965); Walker and Ni (2011), doi 10.1137/10078356X.
+    """
+
+    inner: AbstractRelaxation
+    depth: int = eqx.field(static=True)
+    # Of the relaxation inside, which alone decides them.
+    steps: int | None = eqx.field(static=True)
+    tolerance: float | None = eqx.field(static=True)
+    max_steps: int = eqx.field(static=True)
+    noise: float = eqx.field(static=True)
+
+    def __init__(self, inner: AbstractRelaxation | None = None, depth: int = 5) -> None:
+        if not isinstance(depth, int) or depth < 2:
+            raise ValueError(f"depth must be a whole number, 2 or more; got {depth!r}.")
+        self.inner = Sequential() if inner is None else inner
+        self.depth = depth
+        self.steps, self.tolerance = self.inner.steps, self.inner.tolerance
+        self.max_steps, self.noise = self.inner.max_steps, self.inner.noise
+
+    def init(self, dynamics: AbstractDynamics, state: State) -> PyTree[Any]:
+        """The inner carry, and empty histories of results and of changes."""
+        carry = self.inner.init(dynamics, state)
+
+        def history(tree: PyTree[Any]) -> PyTree[Any]:
+            return jax.tree.map(lambda a: jnp.zeros((self.depth, *a.shape), a.dtype), tree)
+
+        gram = jnp.zeros((self.depth, self.depth), jax.tree.leaves(state)[0].dtype)
+        return carry, history(carry), history(state), gram
+
+    def step(
+        self,
+        dynamics: AbstractDynamics,
+        carry: PyTree[Any],
+        *,
+        count: Int[jax.Array, ""],
+        noise: State | None,
+        backwards: bool,
+    ) -> tuple[PyTree[Any], Float[jax.Array, ""]]:
+        """One step of the inner relaxation, mixed with those before it."""
+        current, results, changes, gram = carry
+        result, _ = self.inner.step(
+            dynamics, current, count=count, noise=noise, backwards=backwards
+        )
+        old, new = self.inner.state(dynamics, current), self.inner.state(dynamics, result)
+        change = jax.tree.map(lambda a, b: a - b, new, old)
+        slot = count % self.depth
+
+        def put(history: PyTree[Any], entry: PyTree[Any]) -> PyTree[Any]:
+            return jax.tree.map(
+                lambda h, e: jax.lax.dynamic_update_index_in_dim(h, e, slot, 0), history, entry
+            )
+
+        results, changes = put(results, result), put(changes, change)
+        # Only the newest change's products are new. Sums of products rather than matrix products:
+        # a batch of tiny ones would be slower by far.
+        row = jnp.zeros(self.depth, gram.dtype)
+        for h, e in zip(jax.tree.leaves(changes), jax.tree.leaves(change), strict=True):
+            row = row + jnp.sum((jnp.conj(h) * e).reshape(self.depth, -1), axis=1)
+        newest = jnp.arange(self.depth) == slot
+        gram = jnp.where(newest, row[:, None], jnp.where(newest[:, None], jnp.conj(row), gram))
+        size = jnp.sqrt(squared_norm(new))
+        weights = _mixing_weights(
+            gram, size, newest=newest, filled=jnp.minimum(count + 1, self.depth)
+        )
+
+        def mix(history: Array) -> Array:
+            column = weights.astype(history.dtype).reshape(-1, *[1] * (history.ndim - 1))
+            return jnp.sum(column * history, axis=0)
+
+        mixed = jax.tree.map(mix, results)
+        return (mixed, results, changes, gram), residual(dynamics, current, result)
+
+    def state(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> State:
+        """The mixed state."""
+        return self.inner.state(dynamics, carry[0])
+
+
+def _mixing_weights(
+    gram: Inexact[Array, "depth depth"],
+    size: Float[Array, ""],
+    *,
+    newest: Bool[Array, " depth"],
+    filled: Int[Array, ""],
+) -> Inexact[Array, " depth"]:
+    """The weights that sum to one and minimise the mixed change, zero for slots not yet filled.
+
+    Arguments:
+        gram: Products of the changes.
+        size: Length of the state.
+        newest: Which slot holds the newest change.
+        filled: How many slots hold a change.
+    """
+    depth = gram.shape[0]
+    precision = jnp.finfo(real_dtype(gram))
+    # Changes shrink from step to step; scaled to unit length, their Gram matrix stays solvable.
+    length = jnp.sqrt(jnp.maximum(jnp.real(jnp.diagonal(gram)), precision.tiny))
+    full = jnp.arange(depth) < filled
+    gram = jnp.where(full[:, None] & full, gram / length[:, None] / length, jnp.eye(depth))
+    # What is rounding in a change must not be cancelled against what is rounding in another: it
+    # counts as independent, and near rest the weights tend to those of a plain average.
+    noise = (_ROUNDING * precision.eps * size / length) ** 2
+    gram = gram + jnp.diag(noise + _RIDGE * precision.eps)
+    # Relative to the newest change, usually the shortest, so that nothing overflows.
+    ones = jnp.where(full, jnp.sum(jnp.where(newest, length, 0.0)) / length, 0.0)
+    solution = _solve(gram, ones) * ones
+    return solution / jnp.sum(solution)
+
+
+def _solve(matrix: Inexact[Array, "n n"], b: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
+    """Gauss elimination of a small positive definite system, written out.
+
+    A batched library call would visit the batch's small matrices one by one; this works on all of
+    them at once, and needs no pivots because the matrix is positive definite.
+    """
+    count = matrix.shape[0]
+    rows = [jnp.append(matrix[i], b[i].astype(matrix.dtype)) for i in range(count)]
+    for pivot in range(count):
+        rows[pivot] = rows[pivot] / rows[pivot][pivot]
+        for other in range(count):
+            if other != pivot:
+                rows[other] = rows[other] - rows[other][pivot] * rows[pivot]
+    return jnp.stack([row[-1] for row in rows])

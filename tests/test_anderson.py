@@ -1,0 +1,161 @@
+"""Anderson mixing: the fixed points of what it mixes, sooner, for complex states too."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import holoprop as hp
+
+
+class Quadratic(hp.AbstractEnergy):
+    """E = s . A s/2 - x . s and l = s . C s/2: linear in the state, so a step is s <- x + M s."""
+
+    a: jax.Array
+    c: jax.Array
+
+    def energy(self, state, x):
+        return state @ self.a @ state / 2 - x @ state
+
+    def init_state(self, x):
+        return jnp.zeros_like(x)
+
+    def cost(self, state, y):
+        return state @ self.c @ state / 2
+
+
+def symmetric(rng, spectrum):
+    q, _ = np.linalg.qr(rng.normal(size=(len(spectrum), len(spectrum))))
+    return q @ np.diag(spectrum) @ q.T
+
+
+def problem(seed, units):
+    """An ill-conditioned well, and a nudge that turns it by a complex amount."""
+    rng = np.random.default_rng(seed)
+    a = symmetric(rng, np.linspace(0.05, 1.6, units))
+    c = symmetric(rng, rng.uniform(-1, 1, size=units))
+    return Quadratic(jnp.asarray(a), jnp.asarray(c)), rng.normal(size=(1, units))
+
+
+def solve(energy, x, nudge):
+    return np.linalg.solve(np.asarray(energy.a) + nudge * np.asarray(energy.c), x[0])
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(0, 1000), st.sampled_from([0.3, -0.2, 0.4j, 0.2 - 0.5j]))
+def test_linear_problem_in_as_many_steps_as_units(seed, nudge):
+    """Mixing all steps solves n linear equations in n + 1 of them, complex or not."""
+    units = 5
+    energy, x = problem(seed, units)
+    relaxation = hp.Anderson(hp.Synchronous(steps=units + 1), depth=units + 1)
+    found = hp.relax(energy, x, nudge=nudge, target=jnp.zeros(1), relaxation=relaxation)
+    expected = solve(energy, x, nudge)
+    # The mixture's equations are as ill-conditioned as the steps are alike.
+    error = np.linalg.norm(found.state[0] - expected) / np.linalg.norm(expected)
+    assert error < 1e-6
+    plain = hp.relax(
+        energy, x, nudge=nudge, target=jnp.zeros(1), relaxation=hp.Synchronous(steps=units + 1)
+    )
+    assert error < 1e-3 * np.linalg.norm(plain.state[0] - expected) / np.linalg.norm(expected)
+
+
+def test_changes_whose_squares_add_up_to_nothing():
+    """A first change (1, i) has a product of zero with itself, but a length of its own."""
+    energy = Quadratic(jnp.diag(jnp.array([0.2, 0.2])), jnp.diag(jnp.array([0.6, -0.1])))
+    relaxation = hp.Anderson(hp.Synchronous(tolerance=1e-12, max_steps=20), depth=3)
+    nudge = 0.5j
+    h = np.diag(np.asarray(energy.a) + nudge * np.asarray(energy.c))
+    x = np.array([[1.0, 0.5]])
+    # Start where x - h s = (1, i).
+    init = (x - np.array([[1.0, 1j]])) / h
+    found = hp.relax(
+        energy, x, nudge=nudge, target=jnp.zeros(1), init=jnp.asarray(init), relaxation=relaxation
+    )
+    assert found.result[0] == hp.Result.SETTLED
+    assert found.steps <= 6
+    np.testing.assert_allclose(found.state[0], x[0] / h, rtol=1e-10)
+
+
+INNERS = [hp.Synchronous(max_steps=3000), hp.Sequential(max_steps=3000), hp.GradientFlow(0.9)]
+
+
+@pytest.mark.parametrize(("inner", "nudge"), list(zip(INNERS, [0.1j, 0.0, 0.0], strict=True)))
+def test_fewer_steps_on_a_slow_network(inner, nudge):
+    """A linear pair of layers with gain 0.97: the same equilibrium, several times sooner."""
+    network = hp.mlp(
+        [3, 2, 2], activation=hp.Identity(), cost=hp.SquaredError(), key=jax.random.key(0)
+    )
+    angle = 0.4
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    weights = [network.couplings[0].weight, jnp.asarray(0.97 * turn @ np.diag([1.0, 0.6]))]
+    couplings = tuple(
+        hp.Dense(w, c.bias, c.in_shape) for w, c in zip(weights, network.couplings, strict=True)
+    )
+    network = hp.LayeredNetwork(couplings, activation=hp.Identity(), cost=hp.SquaredError())
+    x, y = jnp.array([[1.0, -0.5, 0.2]]), jnp.array([[0.3, 0.1]])
+
+    def settle(relaxation):
+        return hp.relax(network, x, nudge=nudge, target=y, relaxation=relaxation)
+
+    plain, mixed = settle(inner), settle(hp.Anderson(inner))
+    assert plain.result[0] == mixed.result[0] == hp.Result.SETTLED
+    assert 4 * mixed.steps < plain.steps
+    for a, b in zip(plain.state, mixed.state, strict=True):
+        # The slow one stops at a residual of 1e-13, a hundred times that from its rest.
+        np.testing.assert_allclose(a, b, atol=1e-9)
+
+
+@pytest.mark.parametrize("inner", INNERS[::2])
+def test_rests_where_the_inner_relaxation_diverges(inner):
+    """Curvature 3 throws a plain step out; the mixture is a solver and finds the rest."""
+    energy = Quadratic(jnp.diag(jnp.array([3.0, 0.4])), jnp.zeros((2, 2)))
+    x = np.array([[1.0, 1.0]])
+    assert hp.relax(energy, x, relaxation=inner).result[0] == hp.Result.DIVERGED
+    found = hp.relax(energy, x, relaxation=hp.Anderson(inner))
+    assert found.result[0] == hp.Result.SETTLED
+    np.testing.assert_allclose(found.state[0], [1 / 3, 2.5], rtol=1e-10)
+
+
+def test_stays_at_rest_once_there():
+    """Fixed steps far beyond rest: changes of nothing but rounding do not upset the mixture."""
+    energy, x = problem(0, 4)
+    relaxation = hp.Anderson(hp.Synchronous(steps=300))
+    found = hp.relax(energy, x, nudge=0.2j, target=jnp.zeros(1), relaxation=relaxation)
+    expected = solve(energy, x, 0.2j)
+    np.testing.assert_allclose(found.state[0], expected, atol=1e-11 * np.linalg.norm(expected))
+
+
+def test_at_rest_at_nothing():
+    energy, x = problem(0, 4)
+    found = hp.relax(energy, 0 * x, relaxation=hp.Anderson(hp.Synchronous(steps=20)))
+    assert found.result[0] == hp.Result.SETTLED
+    np.testing.assert_array_equal(found.state, 0)
+
+
+def test_float32():
+    """Gram matrices of small changes neither vanish nor overflow."""
+    energy, x = problem(1, 4)
+    energy = jax.tree.map(lambda a: a.astype(jnp.float32), energy)
+    found = hp.relax(energy, jnp.asarray(x, jnp.float32), relaxation=hp.Anderson(hp.Synchronous()))
+    assert found.state.dtype == np.float32
+    assert found.result[0] == hp.Result.SETTLED
+    # A residual of 1e-6 over the least curvature of 0.05.
+    expected = solve(energy, x, 0)
+    np.testing.assert_allclose(found.state[0], expected, atol=3e-5 * np.linalg.norm(expected))
+
+
+def test_stops_as_the_inner_relaxation():
+    inner = hp.Sequential(tolerance=1e-5, max_steps=77)
+    mixed = hp.Anderson(inner)
+    assert (mixed.steps, mixed.tolerance, mixed.max_steps) == (None, 1e-5, 77)
+    noisy = hp.Anderson(hp.Sequential(steps=3, noise=0.2))
+    assert (noisy.steps, noisy.noise) == (3, 0.2)
+    assert hp.Anderson() == hp.Anderson(hp.Sequential(), depth=5)
+
+
+@pytest.mark.parametrize("depth", [1, 0, -2])
+def test_bad_depth(depth):
+    with pytest.raises(ValueError, match=f"depth must be a whole number, 2 or more; got {depth}"):
+        hp.Anderson(hp.Synchronous(), depth=depth)
