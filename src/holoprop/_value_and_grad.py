@@ -1,0 +1,130 @@
+"""`value_and_grad`: a batch's mean loss and its gradient, by any estimator."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from holoprop._checks import check_finite, check_key, check_labels, check_same_batch
+from holoprop._energy import AbstractEnergy
+from holoprop._estimator import AbstractEstimator, Aux, Estimate
+from holoprop._problem import Problem, TargetAim, check_init
+from holoprop._relax import default_relaxation
+from holoprop._relaxation import AbstractRelaxation
+from holoprop._types import Array, Float, Int, Key, PyTree, State
+
+
+def value_and_grad(
+    network: AbstractEnergy,
+    x: PyTree[Any],
+    labels: PyTree[Any],
+    *,
+    estimator: AbstractEstimator,
+    free: AbstractRelaxation | None = None,
+    nudged: AbstractRelaxation | None = None,
+    key: Key | None = None,
+    init: State | None = None,
+) -> tuple[tuple[Float[Array, ""], Aux], PyTree[Any]]:
+    """Mean loss of a batch at its free equilibria, and the loss's gradient.
+
+    An example that does not settle in some phase is left out of both means and counted in
+    `aux.unsettled`. It can be jitted, and mapped over keys and networks.
+
+    Arguments:
+        network: An `AbstractEnergy` with a cost.
+        x: Inputs with a leading batch axis on every leaf; [batch, *input_shape] for a network, real
+            floating point.
+        labels: [batch] class indices, or [batch, ...] targets as the network's cost takes them.
+        estimator: `Holomorphic(radius, points)`, or any other.
+        free: Relaxation of the free phase; default `Anderson(Sequential())` for a
+            `LayeredNetwork`, else `GradientFlow(0.1)`.
+        nudged: Relaxation of the nudged phases; default as `free`.
+        key: PRNG key; needed if a relaxation has noise.
+        init: [batch, ...]: state to start from, for instance `aux.state` of an earlier call;
+            default the network's own.
+
+    Returns:
+        `(loss, aux), grads`: a real scalar, an `Aux`, and a tree with the structure of the
+        network's floating-point arrays (None for other leaves), as optax takes it.
+
+    Raises:
+        ValueError: If shapes, types or values do not fit, before anything is computed.
+        RuntimeError: If no example settles, or under `jax.jit`, where values are not known before,
+            for labels out of range and inputs that are not finite.
+
+    Example:
+        >>> import holoprop as hp
+        >>> network = hp.mlp([6, 4, 4, 3], key=jax.random.key(0))
+        >>> x, labels = jnp.ones((2, 6)), jnp.array([0, 2])
+        >>> estimator = hp.Holomorphic(radius=0.4, points=10)
+        >>> (loss, aux), grads = hp.value_and_grad(network, x, labels, estimator=estimator)
+        >>> grads.couplings[0].weight.shape, int(aux.unsettled)
+        ((4, 6), 0)
+
+    Reference: Laborieux and Zenke (2022), Eq. (8).
+    """
+    free = default_relaxation(network, mixed=True) if free is None else free
+    nudged = default_relaxation(network, mixed=True) if nudged is None else nudged
+    network.check(x, labels)
+    check_same_batch(x=x, labels=labels, init=init)
+    init = check_init(network, x, init)
+    classes = label_classes(network, x, labels)
+    if classes is not None:
+        check_labels(labels, classes)
+    check_finite(x=x, labels=labels, init=init)
+    check_key(key, max(free.noise, nudged.noise))
+    problem = Problem(network, x, TargetAim(labels))
+    estimator.check(problem, free, nudged)
+    return _value_and_grad(problem, estimator, free, nudged, classes, key, init)
+
+
+def label_classes(network: AbstractEnergy, x: PyTree[Any], labels: PyTree[Any]) -> int | None:
+    """Number of classes if the labels are class indices, else None."""
+    if not isinstance(labels, jax.Array) and not hasattr(labels, "dtype"):
+        return None
+    if jnp.ndim(labels) != 1 or not jnp.issubdtype(labels.dtype, jnp.integer):
+        return None
+    logits = jax.eval_shape(jax.vmap(lambda x: network.logits(network.init_state(x))), x)
+    return None if logits is None else int(logits.shape[-1])
+
+
+@eqx.filter_jit
+def _value_and_grad(
+    problem: Problem,
+    estimator: AbstractEstimator,
+    free: AbstractRelaxation,
+    nudged: AbstractRelaxation,
+    classes: int | None,
+    key: Key | None,
+    init: State | None,
+) -> tuple[tuple[Float[Array, ""], Aux], PyTree[Any]]:
+    init = problem.init_state() if init is None else init
+    estimate = estimator.estimate(problem, free=free, nudged=nudged, init=init, key=key)
+    return (raise_faults(problem, estimate, classes), estimate.aux), estimate.energy
+
+
+def raise_faults(problem: Problem, estimate: Estimate, classes: int | None) -> Float[Array, ""]:
+    """The loss, or a `RuntimeError` for what only the values can tell."""
+    aim = problem.aim
+    labels = aim.y if classes is not None and isinstance(aim, TargetAim) else jnp.zeros(1, int)
+    finite = [
+        jnp.all(jnp.isfinite(a)) for a in jax.tree.leaves(problem.x) if eqx.is_inexact_array(a)
+    ]
+    faults: list[tuple[Array, str]] = [
+        (
+            jnp.any((labels < 0) | (labels >= (classes or 1))),
+            f"labels are out of range: they must be from 0 to {(classes or 1) - 1}.",
+        ),
+        (~jnp.all(jnp.array(finite)), "the inputs have values that are not finite."),
+        (
+            estimate.aux.unsettled == problem.batch,
+            "no example settled in every phase, so there is no gradient: use a smaller radius or "
+            "nudge, more steps or a looser tolerance, or smaller weights.",
+        ),
+    ]
+    found = jnp.stack([fault for fault, _ in faults])
+    index: Int[Array, ""] = jnp.argmax(found)
+    return eqx.branched_error_if(
+        estimate.loss, jnp.any(found), index, [message for _, message in faults]
+    )

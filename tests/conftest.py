@@ -1,0 +1,35 @@
+"""Shared by all tests: float64, and the real data where it is to be had."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from holoprop.data import ImageSet, load_images
+
+jax.config.update("jax_enable_x64", True)
+
+
+def real_set(name: str, split: str) -> ImageSet:
+    """A split of one of the real data sets, or a skip with the reason."""
+    folder = os.environ.get("HOLOPROP_DATA")
+    if not folder or not (Path(folder) / name).is_dir():
+        pytest.skip(f"{name} is not there: set HOLOPROP_DATA to the folder that holds it")
+    return load_images(Path(folder) / name, split)
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Ten real digits of the packaged subset, float64 from 0 to 1, and their labels."""
+    images = load_images(None, "test")
+    return images.images[:10].reshape(10, 784) / 255.0, images.labels[:10]
+
+
+@pytest.fixture(scope="session")
+def pictures() -> tuple[np.ndarray, np.ndarray]:
+    """Four real CIFAR-10 images, normalised as in the paper, and their labels."""
+    images = real_set("cifar10", "test")
+    mean, std = np.array([0.4914, 0.4822, 0.4465]), 1.5 * np.array([0.2023, 0.1994, 0.2010])
+    return (images.images[:4] / 255.0 - mean) / std, images.labels[:4]
