@@ -1,0 +1,14 @@
+"""Image data sets as numpy arrays, and the order in which training visits them."""
+
+from holoprop.data._batches import batches_per_epoch, epoch_batches
+from holoprop.data._image_set import ImageSet, hold_out
+from holoprop.data._load import load_images, split_names
+
+__all__ = [
+    "ImageSet",
+    "batches_per_epoch",
+    "epoch_batches",
+    "hold_out",
+    "load_images",
+    "split_names",
+]

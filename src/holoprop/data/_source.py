@@ -1,0 +1,207 @@
+"""Where images come from: a local folder, the Hugging Face hub, or the packaged subset."""
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import datasets
+import datasets.config as datasets_config
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+_Contents = TypeVar("_Contents")
+
+_PACKAGED = Path(__file__).parent / "mnist_subset"
+_INSTEAD = (
+    "give a local folder that holds train.parquet and test.parquet (--data on the command line), "
+    "or none at all for the packaged MNIST subset"
+)
+# A connection is tried once for each address of the hub, so the wait is a few times this.
+_PROBE_SECONDS = 3.0
+_TABLE_ROWS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set that was found and can be read.
+
+    Arguments:
+        name: short name, for records: the folder's or the hub's.
+        described: what to call it in an error message.
+        builder: the reader that `datasets` chose.
+        local: whether it is a folder, to be read in place without a copy in the user's cache.
+    """
+
+    name: str
+    described: str
+    builder: datasets.DatasetBuilder
+    local: bool
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits, in the order of the data set."""
+        # What a hub data set declares, or, for a folder, what its file names say.
+        return tuple(self.builder.info.splits or self._files)
+
+    def read(self, split: str) -> pa.Table:
+        """The rows of one split, images still encoded, with the features in the schema."""
+        if split not in self.splits:
+            raise ValueError(
+                f"{self.described} has no split {split!r}; its splits are: {', '.join(self.splits)}"
+            )
+        # The footers first, of every split: a truncated file is named before the long part begins.
+        rows = {file: _checked(file, pq.read_metadata).num_rows for file in self._parquet_files()}
+        parquet = [file for file in self._files.get(split, []) if file in rows]
+        if parquet and not any(rows[file] for file in parquet):
+            raise ValueError(self._no_rows(split))
+        try:
+            tables = list(self._tables(split))
+        except Exception as error:
+            for file in parquet:
+                _checked(file, pq.read_table)
+            raise ValueError(
+                f"split {split!r} of {self.described} cannot be read ({_brief(error)}); check its "
+                f"files, or {_INSTEAD}"
+            ) from error
+        if not tables:
+            raise ValueError(self._no_rows(split))
+        return pa.concat_tables(tables)
+
+    @property
+    def _files(self) -> dict[str, list[str]]:
+        data_files = self.builder.config.data_files or {}
+        return {str(split): list(files) for split, files in data_files.items()}
+
+    def _parquet_files(self) -> list[str]:
+        """The parquet files of a local folder."""
+        files = [file for files in self._files.values() for file in files]
+        return [file for file in files if self.local and file.endswith(".parquet")]
+
+    def _tables(self, split: str) -> Iterator[pa.Table]:
+        if self.local:
+            dataset = self.builder.as_streaming_dataset(split=split)
+        else:
+            self.builder.download_and_prepare()
+            dataset = self.builder.as_dataset(split=split)
+        assert isinstance(dataset, datasets.Dataset | datasets.IterableDataset)
+        yield from dataset.with_format("arrow").iter(batch_size=_TABLE_ROWS)
+
+    def _no_rows(self, split: str) -> str:
+        return f"split {split!r} of {self.described} has no rows; give a data set with images"
+
+
+def open_source(source: str | os.PathLike[str] | None) -> Source:
+    """Find a data set and choose its reader; reads no images."""
+    if source is None:
+        return _open_folder(_PACKAGED)
+    folder = Path(source).expanduser()
+    if source != "" and folder.exists():
+        return _open_folder(folder)
+    if isinstance(source, os.PathLike) or _is_path(source):
+        raise FileNotFoundError(
+            f"data folder {str(folder)!r} does not exist; correct the path, or give no source "
+            "(None) for the packaged MNIST subset"
+        )
+    return _open_hub(source)
+
+
+def _is_path(source: str) -> bool:
+    # A name on the hub has at most one slash, inside: "mnist" or "ylecun/mnist".
+    return source.startswith((".", "~")) or os.path.isabs(source) or source.count("/") > 1
+
+
+def _open_folder(folder: Path) -> Source:
+    described = f"data folder {str(folder)!r}"
+    absolute = str(folder.resolve())
+    if not folder.is_dir():
+        raise ValueError(f"data source {str(folder)!r} is a file; give the folder that holds it")
+    if set(absolute) & set("*?[]"):
+        # `datasets` takes the whole path for a pattern and would find no files, or wrong ones.
+        raise ValueError(
+            f"{described} has one of the characters * ? [ ] in its full path {absolute!r}, which "
+            "`datasets` cannot read; rename it or give a copy elsewhere"
+        )
+    try:
+        # The reader leaves a lock file in its cache folder, and nothing else.
+        with tempfile.TemporaryDirectory() as scratch:
+            builder = datasets.load_dataset_builder(absolute, cache_dir=scratch)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{described} holds no data files; give a folder with train.parquet and test.parquet, "
+            "or with images in train/CLASS/ and test/CLASS/"
+        ) from error
+    except Exception as error:
+        raise ValueError(
+            f"{described} cannot be read ({_brief(error)}); give a folder that holds only "
+            "train.parquet and test.parquet"
+        ) from error
+    return Source(Path(absolute).name, described, builder, local=True)
+
+
+def _open_hub(name: str) -> Source:
+    described = f"hub data set {name!r}"
+    try:
+        # Asked first, because `datasets` retries for half a minute where there is no network.
+        HfApi().dataset_info(name, timeout=_PROBE_SECONDS)
+    except HFValidationError as error:
+        raise ValueError(
+            f"{name!r} is neither an existing folder nor a possible name on the Hugging Face hub; "
+            f"{_INSTEAD}"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ValueError(
+            f"there is no folder {name!r} here and no public data set of that name on the Hugging "
+            f"Face hub; correct the name, or {_INSTEAD}"
+        ) from error
+    except Exception as error:
+        # The errors of the hub's HTTP client share no base class but Exception.
+        try:
+            with _hub_offline():
+                builder = datasets.load_dataset_builder(name)
+        except Exception:
+            raise ValueError(
+                f"there is no folder {name!r} here, and the Hugging Face hub cannot be reached for "
+                f"a data set of that name ({_brief(error)}); check the network, or {_INSTEAD}"
+            ) from error
+        return Source(name, described, builder, local=False)
+    try:
+        builder = datasets.load_dataset_builder(name)
+    except Exception as error:
+        raise ValueError(
+            f"{described} cannot be opened ({_brief(error)}); choose another, or {_INSTEAD}"
+        ) from error
+    return Source(name, described, builder, local=False)
+
+
+@contextlib.contextmanager
+def _hub_offline() -> Iterator[None]:
+    """Let `datasets` look in its cache alone, as if HF_DATASETS_OFFLINE had been set."""
+    before = datasets_config.HF_HUB_OFFLINE
+    datasets_config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets_config.HF_HUB_OFFLINE = before
+
+
+def _checked(file: str, read: Callable[[str], _Contents]) -> _Contents:
+    """What `read(file)` returns, or a ValueError that names the damaged file."""
+    try:
+        return read(file)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"parquet file {file!r} is truncated or damaged ({_brief(error)}); copy or download it "
+            "again"
+        ) from error
+
+
+def _brief(error: Exception) -> str:
+    """The kind of an error and the first line of its message."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}"
