@@ -11,7 +11,7 @@ train: $(READY)
 	$(BIN)/holoprop train
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -35,7 +35,8 @@ class Circuit(hp.AbstractEnergy):
         return (jnp.sum(u**2) + jnp.sum(v**2)) / 2 - pull - jnp.sum(jnp.sin(self.c * u)) / 4
 
     def init_state(self, x: Any) -> Any:
-        return {"low": {"u": jnp.zeros(5)}, "high": [jnp.zeros((2, 2))]}
+        dtype = self.c.dtype
+        return {"low": {"u": jnp.zeros(5, dtype)}, "high": [jnp.zeros((2, 2), dtype)]}
 
     def cost(self, state: Any, y: Any) -> Any:
         return jnp.sum((state["high"][0] - y) ** 2) / 2

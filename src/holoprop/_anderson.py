@@ -23,11 +23,12 @@ class Anderson(AbstractRelaxation):
 
     With g_i the results and f_i the changes of the last steps, the next carry is sum_i a_i g_i,
     where the a_i sum to one and minimise |sum_i a_i f_i|. For complex states the a_i are complex
-    and the Gram matrix is f_i^* . f_j, with the conjugate. Equilibria, stopping and noise are those
-    of the relaxation inside; the residual is of its step, not of the mixed one. It looks for rest,
-    not for a minimum: where there are several equilibria it may come to another one than the
-    relaxation inside would, an unstable one among them. Where the path itself is the physics, use
-    the relaxation inside alone.
+    and the Gram matrix is f_i^* . f_j, with the conjugate. Where changes no longer shrink, plain
+    steps of the relaxation inside follow. Equilibria, stopping and noise are those of the
+    relaxation inside; the residual is of its step, not of the mixed one. It looks for rest, not for
+    a minimum: where there are several equilibria it may come to another one than the relaxation
+    inside would, an unstable one among them. Where the path itself is the physics, use the
+    relaxation inside alone.
 
     Arguments:
         inner: `Sequential()` (default), `Synchronous()` or `GradientFlow(dt)`.
@@ -67,7 +68,13 @@ class Anderson(AbstractRelaxation):
             return jax.tree.map(lambda a: jnp.zeros((self.depth, *a.shape), a.dtype), tree)
 
         gram = jnp.zeros((self.depth, self.depth), jax.tree.leaves(state)[0].dtype)
-        return carry, history(carry), history(state), gram
+        return (
+            carry,
+            history(carry),
+            history(state),
+            gram,
+            _Guard.start(self.depth, real_dtype(state)),
+        )
 
     def step(
         self,
@@ -79,7 +86,7 @@ class Anderson(AbstractRelaxation):
         backwards: bool,
     ) -> tuple[PyTree[Any], Float[jax.Array, ""]]:
         """One step of the inner relaxation, mixed with those before it."""
-        current, results, changes, gram = carry
+        current, results, changes, gram, guard = carry
         result, _ = self.inner.step(
             dynamics, current, count=count, noise=noise, backwards=backwards
         )
@@ -100,9 +107,10 @@ class Anderson(AbstractRelaxation):
             row = row + jnp.sum((jnp.conj(h) * e).reshape(self.depth, -1), axis=1)
         newest = jnp.arange(self.depth) == slot
         gram = jnp.where(newest, row[:, None], jnp.where(newest[:, None], jnp.conj(row), gram))
-        size = jnp.sqrt(squared_norm(new))
+        guard = guard.seen(jnp.real(jnp.sum(jnp.where(newest, row, 0))), self.depth)
+        age = (slot - jnp.arange(self.depth)) % self.depth
         weights = _mixing_weights(
-            gram, size, newest=newest, filled=jnp.minimum(count + 1, self.depth)
+            gram, jnp.sqrt(squared_norm(new)), newest=newest, valid=age < guard.mixable
         )
 
         def mix(history: Array) -> Array:
@@ -110,11 +118,59 @@ class Anderson(AbstractRelaxation):
             return jnp.sum(column * history, axis=0)
 
         mixed = jax.tree.map(mix, results)
-        return (mixed, results, changes, gram), residual(dynamics, current, result)
+        return (mixed, results, changes, gram, guard), residual(dynamics, current, result)
 
     def state(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> State:
         """The mixed state."""
         return self.inner.state(dynamics, carry[0])
+
+
+class _Guard(eqx.Module):
+    """When to stop mixing: where changes no longer shrink, extrapolating them leads nowhere.
+
+    A network can linger where it all but rests, and only then move on to its equilibrium. There
+    the mixed changes have a minimum that is no zero, and mixing alone would circle round it for
+    ever. So where no change has been shorter than all before it for as many steps as are mixed, the
+    history is forgotten and plain steps follow, twice as many each time; they pass such a place as
+    the relaxation inside does.
+
+    Attributes:
+        shortest: Change since mixing began anew, squared.
+        stale: Steps since it was seen.
+        recorded: Changes on record since mixing ended last.
+        plain: Plain steps still to go.
+        sentence: Plain steps the next time.
+    """
+
+    shortest: Float[Array, ""]
+    stale: Int[Array, ""]
+    recorded: Int[Array, ""]
+    plain: Int[Array, ""]
+    sentence: Int[Array, ""]
+
+    @staticmethod
+    def start(depth: int, dtype: Any) -> "_Guard":
+        """Before the first step."""
+        zero = jnp.array(0)
+        return _Guard(jnp.array(jnp.inf, dtype), zero, zero, zero, zero + depth)
+
+    def seen(self, length: Float[Array, ""], depth: int) -> "_Guard":
+        """After a step whose change has this squared length."""
+        stale = jnp.where(length < self.shortest, 0, self.stale + 1)
+        ends = (self.plain == 0) & (stale >= depth)
+        anew = ends | (self.plain > 0)
+        return _Guard(
+            jnp.where(anew, jnp.inf, jnp.minimum(length, self.shortest)),
+            jnp.where(anew, 0, stale),
+            jnp.where(ends, 1, self.recorded + 1),
+            jnp.where(ends, self.sentence, jnp.maximum(self.plain - 1, 0)),
+            jnp.where(ends, 2 * self.sentence, self.sentence),
+        )
+
+    @property
+    def mixable(self) -> Int[Array, ""]:
+        """How many of the newest changes may be mixed; one alone is a plain step."""
+        return jnp.where(self.plain > 0, 1, self.recorded)
 
 
 def _mixing_weights(
@@ -122,7 +178,7 @@ def _mixing_weights(
     size: Float[Array, ""],
     *,
     newest: Bool[Array, " depth"],
-    filled: Int[Array, ""],
+    valid: Bool[Array, " depth"],
 ) -> Inexact[Array, " depth"]:
     """The weights that sum to one and minimise the mixed change, zero for slots not yet filled.
 
@@ -130,20 +186,19 @@ def _mixing_weights(
         gram: Products of the changes.
         size: Length of the state.
         newest: Which slot holds the newest change.
-        filled: How many slots hold a change.
+        valid: Which slots hold changes that may be mixed; the newest is one of them.
     """
     depth = gram.shape[0]
     precision = jnp.finfo(real_dtype(gram))
     # Changes shrink from step to step; scaled to unit length, their Gram matrix stays solvable.
     length = jnp.sqrt(jnp.maximum(jnp.real(jnp.diagonal(gram)), precision.tiny))
-    full = jnp.arange(depth) < filled
-    gram = jnp.where(full[:, None] & full, gram / length[:, None] / length, jnp.eye(depth))
+    gram = jnp.where(valid[:, None] & valid, gram / length[:, None] / length, jnp.eye(depth))
     # What is rounding in a change must not be cancelled against what is rounding in another: it
     # counts as independent, and near rest the weights tend to those of a plain average.
     noise = (_ROUNDING * precision.eps * size / length) ** 2
     gram = gram + jnp.diag(noise + _RIDGE * precision.eps)
     # Relative to the newest change, usually the shortest, so that nothing overflows.
-    ones = jnp.where(full, jnp.sum(jnp.where(newest, length, 0.0)) / length, 0.0)
+    ones = jnp.where(valid, jnp.sum(jnp.where(newest, length, 0.0)) / length, 0.0)
     solution = _solve(gram, ones) * ones
     return solution / jnp.sum(solution)
 
