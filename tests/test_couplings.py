@@ -121,7 +121,9 @@ def test_changes(name, kind):
         base = coupling.base(z)
         changes = (
             coupling.drive_change(base, zeta),
-            coupling.feedback_change(base, zeta, above, above_change),
+            coupling.linear_map().transposed(
+                coupling.pull_change(base, zeta, above, above_change)
+            ),
         )
         new, old = both(z + zeta, above + above_change), both(z, above)
         slopes = jax.jvp(both, (z, above), (zeta, above_change))[1]

@@ -13,7 +13,7 @@ SOURCE = Path(holoprop.__file__).parent
 ROWS = [
     {"_types", "_tree", "_segment", "_checks"},
     {"_activations", "_pooling", "_costs"},
-    {"_couplings"},
+    {"_linear_maps", "_couplings"},
     {"_dynamics", "_energy", "_layered_dynamics", "_layered", "_hopfield", "_builders"},
     {"_problem"},
     {"_relaxation", "_settle", "_steppers", "_anderson", "_relax"},

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from holoprop._dynamics import AbstractDynamics
-from holoprop._relaxation import AbstractRelaxation, residual
+from holoprop._linear_maps import Precision
+from holoprop._relaxation import AbstractRelaxation, Tolerance, residual
 from holoprop._steppers import Sequential
-from holoprop._tree import real_dtype, squared_norm
+from holoprop._tree import is_complex, real_dtype, squared_norm
 from holoprop._types import Array, Bool, Float, Inexact, Int, PyTree, State
 
 # Rounding of a change, in units of the precision times the size of the state.
@@ -48,9 +49,10 @@ class Anderson(AbstractRelaxation):
     depth: int = eqx.field(static=True)
     # Of the relaxation inside, which alone decides them.
     steps: int | None = eqx.field(static=True)
-    tolerance: float | None = eqx.field(static=True)
+    tolerance: Tolerance = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
     noise: float = eqx.field(static=True)
+    precision: Precision = eqx.field(static=True)
 
     def __init__(self, inner: AbstractRelaxation | None = None, depth: int = 5) -> None:
         if not isinstance(depth, int) or depth < 2:
@@ -59,10 +61,17 @@ class Anderson(AbstractRelaxation):
         self.depth = depth
         self.steps, self.tolerance = self.inner.steps, self.inner.tolerance
         self.max_steps, self.noise = self.inner.max_steps, self.inner.noise
+        self.precision = self.inner.precision
 
-    def init(self, dynamics: AbstractDynamics, state: State) -> PyTree[Any]:
+    @property
+    def from_feed_forward(self) -> bool:
+        """As the relaxation inside."""
+        return self.inner.from_feed_forward
+
+    def init(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> PyTree[Any]:
         """The inner carry, and empty histories of results and of changes."""
-        carry = self.inner.init(dynamics, state)
+        carry = self.inner.init(dynamics, carry)
+        state = self.inner.state(dynamics, carry)
 
         def history(tree: PyTree[Any]) -> PyTree[Any]:
             return jax.tree.map(lambda a: jnp.zeros((self.depth, *a.shape), a.dtype), tree)
@@ -71,7 +80,7 @@ class Anderson(AbstractRelaxation):
         return (
             carry,
             history(carry),
-            history(state),
+            jnp.zeros((self.depth, _as_reals(state).size), real_dtype(state)),
             gram,
             _Guard.start(self.depth, real_dtype(state)),
         )
@@ -99,12 +108,12 @@ class Anderson(AbstractRelaxation):
                 lambda h, e: jax.lax.dynamic_update_index_in_dim(h, e, slot, 0), history, entry
             )
 
-        results, changes = put(results, result), put(changes, change)
-        # Only the newest change's products are new. Sums of products rather than matrix products:
-        # a batch of tiny ones would be slower by far.
-        row = jnp.zeros(self.depth, gram.dtype)
-        for h, e in zip(jax.tree.leaves(changes), jax.tree.leaves(change), strict=True):
-            row = row + jnp.sum((jnp.conj(h) * e).reshape(self.depth, -1), axis=1)
+        results, changes = put(results, result), put(changes, _as_reals(change))
+        # Only the newest change's products are new: f_i^* . f, real and imaginary part.
+        row = changes @ _as_reals(change)
+        if is_complex(change):
+            turned = jax.tree.map(lambda f: -1j * f, change)
+            row = jax.lax.complex(row, changes @ _as_reals(turned))
         newest = jnp.arange(self.depth) == slot
         gram = jnp.where(newest, row[:, None], jnp.where(newest[:, None], jnp.conj(row), gram))
         guard = guard.seen(jnp.real(jnp.sum(jnp.where(newest, row, 0))), self.depth)
@@ -114,8 +123,10 @@ class Anderson(AbstractRelaxation):
         )
 
         def mix(history: Array) -> Array:
-            column = weights.astype(history.dtype).reshape(-1, *[1] * (history.ndim - 1))
-            return jnp.sum(column * history, axis=0)
+            # Written out: XLA sums over a leading axis twenty times slower on a CPU.
+            factors = weights.astype(history.dtype)
+            terms = [factors[i] * history[i] for i in range(self.depth)]
+            return sum(terms[1:], terms[0])
 
         mixed = jax.tree.map(mix, results)
         return (mixed, results, changes, gram, guard), residual(dynamics, current, result)
@@ -123,6 +134,14 @@ class Anderson(AbstractRelaxation):
     def state(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> State:
         """The mixed state."""
         return self.inner.state(dynamics, carry[0])
+
+
+def _as_reals(tree: PyTree[Any]) -> Float[Array, " reals"]:
+    """All numbers of a tree in one row, imaginary parts after the real ones."""
+    leaves = [leaf.reshape(-1) for leaf in jax.tree.leaves(tree)]
+    if is_complex(tree):
+        leaves = [part for leaf in leaves for part in (jnp.real(leaf), jnp.imag(leaf))]
+    return jnp.concatenate(leaves)
 
 
 class _Guard(eqx.Module):

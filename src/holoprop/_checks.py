@@ -81,16 +81,17 @@ def check_same_batch(**trees: PyTree[Any]) -> None:
 def check_finite(**trees: PyTree[Any]) -> None:
     """Raise `ValueError` for values that are not finite, where values are known."""
     for name, tree in trees.items():
-        for leaf in jax.tree.leaves(tree):
-            if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(
-                jnp.result_type(leaf), jnp.inexact
-            ):
-                continue
-            bad = int(np.sum(~np.isfinite(np.asarray(leaf))))
-            if bad:
-                raise ValueError(
-                    f"{name} has {bad} values that are not finite: mend or drop those examples."
-                )
+        known = [
+            leaf
+            for leaf in jax.tree.leaves(tree)
+            if not isinstance(leaf, jax.core.Tracer)
+            and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+        ]
+        bad = sum(int(np.sum(~np.isfinite(np.asarray(leaf)))) for leaf in known)
+        if bad:
+            raise ValueError(
+                f"{name} has {bad} values that are not finite: mend or drop those examples."
+            )
 
 
 def check_labels(y: PyTree[Any], classes: int) -> None:

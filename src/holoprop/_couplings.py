@@ -2,7 +2,7 @@
 
 A coupling adds s_out . (P(W s_in) + b) to Phi, the negative interaction energy: W a real linear
 map, P a pooling or nothing, b a bias of each unit or channel. `linear` gives z = W s_in, `drive`
-what the upper layer receives, `feedback` what the lower one does.
+what the upper layer receives, `feedback` what the lower one does: W^T applied to what `pull` gives.
 """
 
 import abc
@@ -12,8 +12,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from holoprop._linear_maps import AbstractLinearMap, ConvMap, DenseMap, Precision
 from holoprop._pooling import AbstractPooling
-from holoprop._tree import apply_real
 from holoprop._types import Array, Float, Inexact, Key, PyTree, Scalar
 
 
@@ -36,18 +36,16 @@ class AbstractCoupling(eqx.Module):
         """Shape of the upper layer."""
 
     @abc.abstractmethod
-    def linear(self, below: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
-        """z = W s_in, before pooling and bias."""
+    def linear_map(self, precision: Precision = None) -> AbstractLinearMap:
+        """W and its transpose, ready for many applications."""
 
     @abc.abstractmethod
     def drive(self, z: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
         """P(z) + b, the upper layer's input from below: dPhi/ds_out."""
 
     @abc.abstractmethod
-    def feedback(
-        self, z: Inexact[Array, "..."], above: Inexact[Array, "..."]
-    ) -> Inexact[Array, "..."]:
-        """The lower layer's input from above at pre-pooling value `z`: dPhi/ds_in."""
+    def pull(self, z: Inexact[Array, "..."], above: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        """P'(z)^T s_out: dPhi/dz, which W^T takes down to the lower layer."""
 
     @abc.abstractmethod
     def base(self, z: Inexact[Array, "..."]) -> PyTree:
@@ -58,14 +56,24 @@ class AbstractCoupling(eqx.Module):
         """How the drive changes from z to z + zeta, accurate relative to zeta."""
 
     @abc.abstractmethod
-    def feedback_change(
+    def pull_change(
         self,
         base: PyTree,
         zeta: Inexact[Array, "..."],
         above: Inexact[Array, "..."],
         delta: Inexact[Array, "..."],
     ) -> Inexact[Array, "..."]:
-        """How the feedback changes from z to z + zeta and from `above` to above + delta."""
+        """How the pull changes from z to z + zeta and from `above` to above + delta."""
+
+    def linear(self, below: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        """z = W s_in, before pooling and bias."""
+        return self.linear_map().forward(below)
+
+    def feedback(
+        self, z: Inexact[Array, "..."], above: Inexact[Array, "..."]
+    ) -> Inexact[Array, "..."]:
+        """The lower layer's input from above at pre-pooling value `z`: dPhi/ds_in."""
+        return self.linear_map().transposed(self.pull(z, above))
 
     def phi(self, below: Inexact[Array, "..."], above: Inexact[Array, "..."]) -> Scalar:
         """s_out . (P(W s_in) + b)."""
@@ -116,20 +124,17 @@ class Dense(AbstractCoupling):
         """Shape of the upper layer: flat."""
         return (self.weight.shape[0],)
 
-    def linear(self, below: Inexact[Array, "..."]) -> Inexact[Array, " out"]:
-        """W s_in, the lower layer flattened."""
-        # Activities on the left: batched, this is one product without a transposed result.
-        return apply_real(lambda s: s @ self.weight.T, below.reshape(-1))
+    def linear_map(self, precision: Precision = None) -> DenseMap:
+        """The matrix."""
+        return DenseMap(self.weight, self.in_shape, precision)
 
     def drive(self, z: Inexact[Array, " out"]) -> Inexact[Array, " out"]:
         """Z + b."""
         return z + self.bias
 
-    def feedback(
-        self, z: Inexact[Array, " out"], above: Inexact[Array, " out"]
-    ) -> Inexact[Array, "..."]:
-        """W^T s_out, in the lower layer's shape; it does not depend on `z`."""
-        return apply_real(lambda s: s @ self.weight, above).reshape(self.in_shape)
+    def pull(self, z: Inexact[Array, " out"], above: Inexact[Array, " out"]) -> Array:
+        """The upper layer itself."""
+        return above
 
     def base(self, z: Inexact[Array, " out"]) -> PyTree:
         """Nothing: the coupling is bilinear."""
@@ -139,15 +144,15 @@ class Dense(AbstractCoupling):
         """Zeta: the bias stays."""
         return zeta
 
-    def feedback_change(
+    def pull_change(
         self,
         base: PyTree,
         zeta: Inexact[Array, " out"],
         above: Inexact[Array, " out"],
         delta: Inexact[Array, " out"],
-    ) -> Inexact[Array, "..."]:
-        """W^T delta."""
-        return self.feedback(zeta, delta)
+    ) -> Inexact[Array, " out"]:
+        """The upper layer's change."""
+        return delta
 
 
 class Conv(AbstractCoupling):
@@ -199,49 +204,27 @@ class Conv(AbstractCoupling):
             )
 
     @property
-    def z_shape(self) -> tuple[int, int, int]:
-        """Shape before pooling."""
-        kernel_height, kernel_width = self.weight.shape[:2]
-        height, width = self.in_shape[:2]
-        grow = 2 * self.padding + 1
-        return (height + grow - kernel_height, width + grow - kernel_width, self.weight.shape[3])
-
-    @property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the upper layer, after pooling."""
-        height, width, channels = self.z_shape
+        height, width, channels = self.linear_map().z_shape
         if self.pooling is None:
             return (height, width, channels)
         return (height // self.pooling.window, width // self.pooling.window, channels)
 
-    def _convolve(self, below: Float[Array, "h w c"]) -> Float[Array, "h2 w2 out"]:
-        return jax.lax.conv_general_dilated(
-            below[None],
-            self.weight,
-            window_strides=(1, 1),
-            padding=[(self.padding, self.padding)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )[0]
-
-    def _transposed(self, z: Float[Array, "h w out"]) -> Float[Array, "h2 w2 c"]:
-        below = jax.ShapeDtypeStruct(self.in_shape, z.dtype)
-        return jax.linear_transpose(self._convolve, below)(z)[0]
-
-    def linear(self, below: Inexact[Array, "h w c"]) -> Inexact[Array, "h2 w2 out"]:
-        """W * s_in before pooling."""
-        return apply_real(self._convolve, below)
+    def linear_map(self, precision: Precision = None) -> ConvMap:
+        """The convolution."""
+        return ConvMap.of(self.weight, self.in_shape, self.padding, precision)
 
     def drive(self, z: Inexact[Array, "h2 w2 out"]) -> Inexact[Array, "h3 w3 out"]:
         """P(z) + b."""
         pooled = z if self.pooling is None else self.pooling(z)
         return pooled + self.bias
 
-    def feedback(
+    def pull(
         self, z: Inexact[Array, "h2 w2 out"], above: Inexact[Array, "h3 w3 out"]
-    ) -> Inexact[Array, "h w c"]:
-        """W^T * (P'(z)^T s_out), the exact derivative through the pooling."""
-        spread = above if self.pooling is None else self.pooling.feedback(z, above)
-        return apply_real(self._transposed, spread)
+    ) -> Inexact[Array, "h2 w2 out"]:
+        """P'(z)^T s_out, the exact derivative of the pooled value."""
+        return above if self.pooling is None else self.pooling.feedback(z, above)
 
     def base(self, z: Inexact[Array, "h2 w2 out"]) -> PyTree:
         """The pooling's base and derivative at `z`."""
@@ -253,18 +236,17 @@ class Conv(AbstractCoupling):
         """The pooled value's change: the bias stays."""
         return zeta if self.pooling is None else self.pooling.change(base[0], zeta)[0]
 
-    def feedback_change(
+    def pull_change(
         self,
         base: PyTree,
         zeta: Inexact[Array, "h2 w2 out"],
         above: Inexact[Array, "h3 w3 out"],
         delta: Inexact[Array, "h3 w3 out"],
-    ) -> Inexact[Array, "h w c"]:
-        """W^T * (P' delta + dP' (above + delta)), by the product rule for differences."""
+    ) -> Inexact[Array, "h2 w2 out"]:
+        """P' delta + dP' (above + delta), by the product rule for differences."""
         if self.pooling is None:
-            return self.feedback(zeta, delta)
+            return delta
         pooling_base, derivative = base
         _, moved = self.pooling.change(pooling_base, zeta)
         old = derivative * self.pooling.spread(delta, zeta.shape)
-        new = moved * self.pooling.spread(above + delta, zeta.shape)
-        return apply_real(self._transposed, old + new)
+        return old + moved * self.pooling.spread(above + delta, zeta.shape)

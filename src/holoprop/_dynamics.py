@@ -2,7 +2,7 @@
 
 A dynamics works on a carry: the state together with whatever is worth keeping from one step to the
 next. A carry lives in a linear space (what it keeps beside the state is linear in the state), so
-that carries can be mixed and interpolated as states are.
+that carries can be mixed and interpolated as states are, and the carry of zero is zero.
 """
 
 import abc
@@ -27,6 +27,14 @@ class AbstractDynamics(eqx.Module):
     @abc.abstractmethod
     def state(self, carry: PyTree[Any]) -> State:
         """The state of a carry."""
+
+    def feed_forward(self, state: State) -> PyTree[Any]:
+        """A carry nearer to rest than that of the energy's own starting state, where one is known.
+
+        Arguments:
+            state: The energy's own starting state.
+        """
+        return self.begin(state)
 
     @abc.abstractmethod
     def synchronous(self, carry: PyTree[Any], noise: State | None) -> PyTree[Any]:

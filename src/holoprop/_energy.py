@@ -11,6 +11,7 @@ from holoprop._dynamics import (
     GradientDeviation,
     GradientDynamics,
 )
+from holoprop._linear_maps import Precision
 from holoprop._segment import change_along
 from holoprop._types import Array, Inexact, Input, PyTree, Scalar, State, Target
 
@@ -91,10 +92,32 @@ class AbstractEnergy(eqx.Module):
         """What does not change during relaxation, computed once from the input."""
         return x
 
+    def share(self, precision: Precision = None) -> PyTree[Any]:
+        """What a relaxation needs of the parameters alone, computed once for all examples.
+
+        Arguments:
+            precision: Of products with parameters, where the energy knows how to lower it.
+        """
+        if precision is not None:
+            raise ValueError(
+                f"precision={precision!r} lowers the linear maps of a LayeredNetwork, and "
+                f"{type(self).__name__} is none: leave precision out."
+            )
+        return None
+
     def dynamics(
-        self, prepared: PyTree[Any], force: Callable[[State], State] | None
+        self,
+        prepared: PyTree[Any],
+        force: Callable[[State], State] | None,
+        shared: PyTree[Any] = None,
     ) -> AbstractDynamics:
-        """How a state moves: by default along -dE/ds plus the nudge's force -beta dl/ds."""
+        """How a state moves: by default along -dE/ds plus the nudge's force -beta dl/ds.
+
+        Arguments:
+            prepared: From `prepare`.
+            force: Of the nudge, or None.
+            shared: From `share`; None to compute it here.
+        """
         return GradientDynamics(lambda state: self.energy(state, prepared), force)
 
     def interaction(self, state: State, x: Input) -> Scalar:
@@ -106,7 +129,10 @@ class AbstractEnergy(eqx.Module):
         return x, centre
 
     def deviation(
-        self, prepared: PyTree[Any], force: Callable[[State], State] | None
+        self,
+        prepared: PyTree[Any],
+        force: Callable[[State], State] | None,
+        shared: PyTree[Any] = None,
     ) -> AbstractDynamics:
         """How a deviation moves; `force` is a function of the whole state."""
         x, centre = prepared

@@ -78,7 +78,6 @@ def equilibrium(
     estimator.check(Problem(energy, batch, LinearAim(start)), free, nudged)
     given = None if init is None else jax.tree.map(lambda s: jnp.asarray(s)[None], init)
     init = check_init(energy, batch, given)
-    init = start if init is None else init
     settings = _Settings(estimator, free, nudged, throw)
     state = _equilibrium((energy, batch), init, settings)
     return jax.tree.map(lambda s: s[0], state)
@@ -101,7 +100,7 @@ def _equilibrium(
 
 @eqx.filter_jit
 def _settle_free(energy: AbstractEnergy, x: PyTree[Any], init: State, settings: _Settings) -> State:
-    rest = settle(Problem(energy, x), settings.free, nudge=None, init=init, key=None)
+    rest = settle(Problem(energy, x), settings.free, nudge=None, init=init, key=None, newest=True)
     if not settings.throw or settings.free.steps is not None:
         return rest.state
     return eqx.error_if(

@@ -75,7 +75,7 @@ class AbstractEstimator(eqx.Module):
         *,
         free: AbstractRelaxation,
         nudged: AbstractRelaxation,
-        init: State,
+        init: State | None,
         key: Key | None,
     ) -> Estimate:
         """Loss and gradient of a batch.
@@ -84,7 +84,7 @@ class AbstractEstimator(eqx.Module):
             problem: The batch and its aim.
             free: Relaxation of the free phase.
             nudged: Relaxation of the nudged phases.
-            init: [batch, ...]: where the first phase starts.
+            init: [batch, ...]: where the first phase starts; None for the energy's own start.
             key: For noise, or None.
         """
 

@@ -12,7 +12,8 @@ from holoprop._checks import check_inputs, check_targets
 from holoprop._costs import AbstractCost
 from holoprop._couplings import AbstractCoupling, Conv, Dense
 from holoprop._energy import AbstractEnergy
-from holoprop._layered_dynamics import Centre, LayeredDeviation, LayeredDynamics, Layers
+from holoprop._layered_dynamics import Centre, LayeredDeviation, LayeredDynamics, Layers, Maps
+from holoprop._linear_maps import Precision
 from holoprop._types import Array, Inexact, Input, PyTree, Scalar, State, Target
 
 
@@ -136,21 +137,33 @@ class LayeredNetwork(AbstractEnergy):
         first = self.couplings[0]
         return first.drive(first.linear(self._input(x)))
 
+    def share(self, precision: Precision = None) -> Maps:
+        """The linear map of every coupling."""
+        return tuple(c.linear_map(precision) for c in self.couplings)
+
     def dynamics(
-        self, prepared: Array, force: Callable[[State], State] | None
-    ) -> "LayeredDynamics":
+        self,
+        prepared: Array,
+        force: Callable[[State], State] | None,
+        shared: Maps | None = None,
+    ) -> LayeredDynamics:
         """The fixed-point map of Appendix B."""
-        return LayeredDynamics(self.couplings, self.activation, prepared, force)
+        maps = self.share() if shared is None else shared
+        return LayeredDynamics(self.couplings, maps, self.activation, prepared, force)
 
     def prepare_deviation(self, x: Input, centre: Layers) -> Centre:
         """The bases of all difference forms at a free equilibrium."""
         return Centre.of(self.dynamics(self.prepare(x), None), centre)
 
     def deviation(
-        self, prepared: Centre, force: Callable[[State], State] | None
+        self,
+        prepared: Centre,
+        force: Callable[[State], State] | None,
+        shared: Maps | None = None,
     ) -> LayeredDeviation:
         """The map for deviations, in closed form."""
-        return LayeredDeviation(self.couplings, self.activation, prepared, force)
+        maps = self.share() if shared is None else shared
+        return LayeredDeviation(self.couplings, maps, self.activation, prepared, force)
 
     def interaction_change(self, centre: Layers, delta: Layers, x: Input) -> Scalar:
         """-Phi's change, by the product rule for differences and the poolings' difference forms."""

@@ -15,16 +15,19 @@ import jax
 from holoprop._activations import AbstractActivation
 from holoprop._couplings import AbstractCoupling
 from holoprop._dynamics import AbstractDynamics
+from holoprop._linear_maps import AbstractLinearMap
 from holoprop._types import Array, Inexact, PyTree, State
 
 Layers = tuple[Inexact[Array, "..."], ...]
 Carry = tuple[Layers, Layers]
+Maps = tuple[AbstractLinearMap, ...]
 
 
 class AbstractLayeredDynamics(AbstractDynamics):
     """Layers in a row, each with an input from below, from above and from the nudge."""
 
     couplings: eqx.AbstractVar[tuple[AbstractCoupling, ...]]
+    maps: eqx.AbstractVar[Maps]
 
     @abc.abstractmethod
     def input(self, layer: int, state: Layers, z: Layers) -> Array:
@@ -36,8 +39,8 @@ class AbstractLayeredDynamics(AbstractDynamics):
 
     def begin(self, state: State) -> Carry:
         """The state with the pre-pooling values that belong to it."""
-        upper = self.couplings[1:]
-        return state, tuple(c.linear(s) for c, s in zip(upper, state[:-1], strict=True))
+        upper = self.maps[1:]
+        return state, tuple(m.forward(s) for m, s in zip(upper, state[:-1], strict=True))
 
     def state(self, carry: Carry) -> State:
         """The activities."""
@@ -65,7 +68,7 @@ class AbstractLayeredDynamics(AbstractDynamics):
                 u = u + noise[layer]
             state[layer] = self.activity(layer, u)
             if layer + 1 < len(state):
-                z[layer] = self.couplings[layer + 1].linear(state[layer])
+                z[layer] = self.maps[layer + 1].forward(state[layer])
         return tuple(state), tuple(z)
 
 
@@ -73,6 +76,7 @@ class LayeredDynamics(AbstractLayeredDynamics):
     """s_l <- activation(dPhi/ds_l - beta dl/ds_l), the fixed-point map of Appendix B."""
 
     couplings: tuple[AbstractCoupling, ...]
+    maps: Maps
     activation: AbstractActivation
     input_drive: Inexact[Array, "..."]
     force: Callable[[State], State] | None
@@ -81,7 +85,8 @@ class LayeredDynamics(AbstractLayeredDynamics):
         """dPhi/ds - beta dl/ds."""
         u = self.input_drive if layer == 0 else self.couplings[layer].drive(z[layer - 1])
         if layer + 1 < len(self.couplings):
-            u = u + self.couplings[layer + 1].feedback(z[layer], state[layer + 1])
+            pull = self.couplings[layer + 1].pull(z[layer], state[layer + 1])
+            u = u + self.maps[layer + 1].transposed(pull)
         if self.force is not None:
             u = u + self.force(state)[layer]
         return u
@@ -89,6 +94,17 @@ class LayeredDynamics(AbstractLayeredDynamics):
     def activity(self, layer: int, u: Array) -> Array:
         """The activation."""
         return self.activation(u)
+
+    def feed_forward(self, state: State) -> Carry:
+        """Each layer from the one below alone: half the price of a sweep."""
+        layers: list[Array] = []
+        z: list[Array] = []
+        for layer, like in enumerate(state):
+            u = self.couplings[layer].drive(z[-1]) if layer else self.input_drive
+            layers.append(self.activation(u).astype(like.dtype))
+            if layer + 1 < len(state):
+                z.append(self.maps[layer + 1].forward(layers[-1]))
+        return tuple(layers), tuple(z)
 
 
 class Centre(eqx.Module):
@@ -124,6 +140,7 @@ class LayeredDeviation(AbstractLayeredDynamics):
     """
 
     couplings: tuple[AbstractCoupling, ...]
+    maps: Maps
     activation: AbstractActivation
     centre: Centre
     force: Callable[[State], State] | None
@@ -135,11 +152,10 @@ class LayeredDeviation(AbstractLayeredDynamics):
         if layer > 0:
             terms.append(self.couplings[layer].drive_change(base[layer - 1], z[layer - 1]))
         if layer + 1 < len(self.couplings):
-            terms.append(
-                self.couplings[layer + 1].feedback_change(
-                    base[layer], z[layer], s0[layer + 1], state[layer + 1]
-                )
+            pull = self.couplings[layer + 1].pull_change(
+                base[layer], z[layer], s0[layer + 1], state[layer + 1]
             )
+            terms.append(self.maps[layer + 1].transposed(pull))
         if self.force is not None:
             terms.append(self.force(jax.tree.map(lambda a, b: a + b, s0, state))[layer])
         return sum(terms[1:], terms[0]) if terms else jax.numpy.zeros_like(state[layer])

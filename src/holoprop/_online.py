@@ -20,7 +20,7 @@ from holoprop._problem import Problem
 from holoprop._readings import Form, Reading, Rule, imaginary_share, read_gradient
 from holoprop._relaxation import AbstractRelaxation
 from holoprop._settle import Equilibrium, settle, usable
-from holoprop._tree import real_dtype, to_complex
+from holoprop._tree import to_complex
 from holoprop._types import Array, Bool, Complex, Float, Key, State
 
 
@@ -80,11 +80,11 @@ class Online(AbstractEstimator):
         *,
         free: AbstractRelaxation,
         nudged: AbstractRelaxation,
-        init: State,
+        init: State | None,
         key: Key | None,
     ) -> Estimate:
         """Warm-up periods, then the periods that are read."""
-        dtype = real_dtype(init)
+        dtype = problem.dtype
         circle = unit_circle(np.arange(self.points), self.points)
         beta = jnp.asarray(self.radius, dtype) * jnp.asarray(
             circle, jnp.result_type(dtype, jnp.complex64)
@@ -108,7 +108,7 @@ class Online(AbstractEstimator):
         nudges = jnp.tile(beta, self.warmup_periods + self.periods)
         state, _ = jax.lax.scan(
             lambda s, point: (oscillate(s, *point).state, None),
-            to_complex(init),
+            to_complex(problem.init_state() if init is None else init),
             (counts[:warmup], nudges[:warmup]),
         )
         nudges = nudges[warmup:]

@@ -20,8 +20,7 @@ from holoprop._problem import Problem
 from holoprop._readings import Form, Part, Reading, Rule, imaginary_share, read_gradient
 from holoprop._relaxation import AbstractRelaxation
 from holoprop._settle import Equilibrium, is_usable, settle
-from holoprop._tree import real_dtype
-from holoprop._types import Array, Bool, Float, Inexact, Key, State
+from holoprop._types import Array, Bool, Complex, Float, Inexact, Key, State
 
 
 class OneSided(AbstractEstimator):
@@ -66,13 +65,13 @@ class OneSided(AbstractEstimator):
         *,
         free: AbstractRelaxation,
         nudged: AbstractRelaxation,
-        init: State,
+        init: State | None,
         key: Key | None,
     ) -> Estimate:
         """A free phase, and one at `nudge`."""
         free_key, nudged_key = split_key(key, 2)
-        rest = settle(problem, free, nudge=None, init=init, key=free_key)
-        beta = jnp.asarray(self.nudge, real_dtype(init))[None]
+        rest = settle(problem, free, nudge=None, init=init, key=free_key, newest=True)
+        beta = jnp.asarray(self.nudge, problem.dtype)[None]
         form = _form(self.form, problem, free, nudged)
         pushed = _nudged_phase(problem, nudged, beta, rest.state, nudged_key, form)
         readings = [Reading(beta, 1 / beta, 0 * beta, pushed.state)]
@@ -124,13 +123,13 @@ class Centred(AbstractEstimator):
         *,
         free: AbstractRelaxation,
         nudged: AbstractRelaxation,
-        init: State,
+        init: State | None,
         key: Key | None,
     ) -> Estimate:
         """A free phase, and two at `nudge` and `-nudge`."""
         free_key, nudged_key = split_key(key, 2)
-        rest = settle(problem, free, nudge=None, init=init, key=free_key)
-        beta = jnp.asarray(self.nudge, real_dtype(init)) * jnp.array([1.0, -1.0], real_dtype(init))
+        rest = settle(problem, free, nudge=None, init=init, key=free_key, newest=True)
+        beta = jnp.asarray(self.nudge, problem.dtype) * jnp.array([1.0, -1.0], problem.dtype)
         form = _form(self.form, problem, free, nudged)
         pushed = _nudged_phase(problem, nudged, beta, rest.state, nudged_key, form)
         reading = Reading(beta, 1 / (2 * beta), 0 * beta, pushed.state)
@@ -224,17 +223,18 @@ class Holomorphic(AbstractEstimator):
         *,
         free: AbstractRelaxation,
         nudged: AbstractRelaxation,
-        init: State,
+        init: State | None,
         key: Key | None,
     ) -> Estimate:
         """A free phase, and one batched solve in each arithmetic for the points."""
         free_key, *nudged_keys = split_key(key, 3)
-        rest = settle(problem, free, nudge=None, init=init, key=free_key)
-        dtype = real_dtype(init)
+        rest = settle(problem, free, nudge=None, init=init, key=free_key, newest=True)
+        dtype = problem.dtype
         radius = jnp.asarray(self.radius, dtype)
         form = _form(self.form, problem, free, nudged)
         half = free.noise == 0 and nudged.noise == 0
-        phases, readings = [], []
+        phases: list[Equilibrium] = []
+        readings: list[Reading] = []
         groups = self._groups(real=problem.is_real, half=half)
         for (k, is_real, multiplicity), group_key in zip(groups, nudged_keys, strict=False):
             circle = unit_circle(k, self.points)
@@ -242,7 +242,10 @@ class Holomorphic(AbstractEstimator):
                 circle.real if is_real else circle,
                 dtype if is_real else jnp.result_type(dtype, jnp.complex64),
             )
-            phase = _nudged_phase(problem, nudged, beta, rest.state, group_key, form)
+            start = None
+            if phases and half and form is Form.DEVIATION:
+                start = _extrapolated(readings[0], beta)
+            phase = _nudged_phase(problem, nudged, beta, rest.state, group_key, form, start=start)
             real, imaginary = (multiplicity * w for w in self._weights(k))
             phases.append(phase)
             readings.append(
@@ -304,13 +307,31 @@ def _nudged_phase(
     free: State,
     key: Key | None,
     form: Form,
+    *,
+    start: State | None = None,
 ) -> Equilibrium:
-    """All nudges in one batched solve, from the free equilibrium."""
-    init = free
+    """All nudges in one batched solve, from the free equilibrium or from `start`."""
     if form is Form.DEVIATION:
         problem = eqx.tree_at(lambda p: p.centre, problem, free, is_leaf=lambda leaf: leaf is None)
-        init = jax.tree.map(jnp.zeros_like, free)
-    return settle(problem, relaxation, nudge=nudge, init=_as_points(init, nudge.shape[0]), key=key)
+    elif start is None:
+        start = _as_points(free, nudge.shape[0])
+    return settle(problem, relaxation, nudge=nudge, init=start, key=key, newest=True)
+
+
+def _extrapolated(known: Reading, nudge: Complex[Array, " points"]) -> State:
+    """Deviations to start from at complex nudges: the polynomial through zero and known real ones.
+
+    Linear in the nudge through one known point, quadratic through two that are opposite.
+    """
+    turn = nudge / known.nudges[0]
+    weights = (
+        jnp.stack([turn])
+        if known.nudges.shape[0] == 1
+        else jnp.stack([(turn + turn**2) / 2, (turn**2 - turn) / 2])
+    )
+    return jax.tree.map(
+        lambda delta: jnp.tensordot(weights.T, delta.astype(weights.dtype), 1), known.states
+    )
 
 
 def _finish(

@@ -67,6 +67,12 @@ class Problem(eqx.Module):
         return state if self.is_real else to_complex(state)
 
     @property
+    def dtype(self) -> Any:
+        """Real dtype of the states' precision."""
+        shapes = jax.tree.leaves(jax.eval_shape(self.init_state))
+        return jnp.finfo(jnp.result_type(*(leaf.dtype for leaf in shapes))).dtype
+
+    @property
     def is_real(self) -> bool:
         """Whether energy and cost are real on real states: s*(conj beta) = conj s*(beta)."""
 
@@ -152,15 +158,17 @@ def prepare(problem: Problem) -> Given:
     return Given(prepared, problem.aim, problem.centre)
 
 
-def dynamics(energy: AbstractEnergy, given: Given, nudge: Scalar | None) -> AbstractDynamics:
+def dynamics(
+    energy: AbstractEnergy, given: Given, nudge: Scalar | None, shared: PyTree[Any]
+) -> AbstractDynamics:
     """One example's dynamics under a nudge: the force on the state is -beta dl/ds."""
     make = energy.dynamics if given.centre is None else energy.deviation
     aim = given.aim
     if aim is None or nudge is None:
-        return make(given.prepared, None)
+        return make(given.prepared, None, shared)
 
     def force(state: State) -> State:
         slope = holomorphic_grad(lambda s: aim.cost(energy, s), state)
         return jax.tree.map(lambda g: (-nudge * g).astype(g.dtype), slope)
 
-    return make(given.prepared, force)
+    return make(given.prepared, force, shared)

@@ -62,11 +62,11 @@ class Implicit(AbstractEstimator):
         *,
         free: AbstractRelaxation,
         nudged: AbstractRelaxation,
-        init: State,
+        init: State | None,
         key: Key | None,
     ) -> Estimate:
         """A free phase, and one linear solve for each example."""
-        rest = settle(problem, free, nudge=None, init=init, key=key)
+        rest = settle(problem, free, nudge=None, init=init, key=key, newest=True)
         keep = is_usable(rest, free)
         state = where_examples(keep, rest.state, problem.init_state())
         adjoint, residual = jax.vmap(lambda x, aim, s: self._solve(problem.energy, x, aim, s))(
@@ -144,7 +144,7 @@ class Unrolled(AbstractEstimator):
         *,
         free: AbstractRelaxation,
         nudged: AbstractRelaxation,
-        init: State,
+        init: State | None,
         key: Key | None,
     ) -> Estimate:
         """The steps, and their reverse."""

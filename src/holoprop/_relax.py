@@ -15,7 +15,6 @@ from holoprop._problem import Problem, TargetAim, check_init
 from holoprop._relaxation import AbstractRelaxation
 from holoprop._settle import Equilibrium, Result, settle
 from holoprop._steppers import GradientFlow, Sequential
-from holoprop._tree import real_dtype
 from holoprop._types import Inexact, Key, PyTree, State
 
 # A Python, NumPy or JAX number, or an array of them.
@@ -132,11 +131,10 @@ def _relax(
     init: State | None,
     key: Key | None,
 ) -> Equilibrium:
-    init = problem.init_state() if init is None else init
     if nudge is not None:
         complex_nudge = jnp.issubdtype(nudge.dtype, jnp.complexfloating)
-        dtype = real_dtype(init)
+        dtype = problem.dtype
         nudge = nudge.astype(jnp.result_type(dtype, jnp.complex64) if complex_nudge else dtype)
-        if nudge.ndim == 1:
+        if nudge.ndim == 1 and init is not None:
             init = jax.tree.map(lambda s: jnp.broadcast_to(s, (nudge.size, *s.shape)), init)
     return settle(problem, relaxation, nudge=nudge, init=init, key=key)

@@ -1,7 +1,7 @@
 """The abstract relaxation: what it means to settle, and when to stop."""
 
 import abc
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -9,8 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from holoprop._dynamics import AbstractDynamics
+from holoprop._linear_maps import PRECISIONS, Precision
 from holoprop._tree import real_dtype, squared_norm
 from holoprop._types import Float, Int, PyTree, State
+
+# A residual; or the dtype's default; or what the gradient needs, from radius and points.
+Tolerance: TypeAlias = float | Literal["auto"] | None
 
 # A state whose root mean square passes this has diverged: far beyond any working network, and
 # small enough that its square is finite in float32.
@@ -25,19 +29,29 @@ class AbstractRelaxation(eqx.Module):
 
     Attributes:
         steps: Fixed number of steps, or None.
-        tolerance: Residual at which an example has settled; None for the precision's default.
+        tolerance: Residual at which an example has settled; None for the dtype's default, "auto"
+            for what the gradient needs (`_tolerance`).
         max_steps: Largest number of steps where there is a tolerance.
         noise: Standard deviation of the Gaussian noise on each unit's input at each step.
+        precision: How the operands of linear maps are rounded, or None. States are not rounded.
+            Deviations are relaxed in this precision all the way; plain states settle to a hundredth
+            in it and then to the tolerance without rounding.
     """
 
     steps: eqx.AbstractVar[int | None]
-    tolerance: eqx.AbstractVar[float | None]
+    tolerance: eqx.AbstractVar[Tolerance]
     max_steps: eqx.AbstractVar[int]
     noise: eqx.AbstractVar[float]
+    precision: eqx.AbstractVar[Precision]
+
+    @property
+    def from_feed_forward(self) -> bool:
+        """Whether a layered network settles to a tolerance from a feed-forward pass, not zero."""
+        return False
 
     @abc.abstractmethod
-    def init(self, dynamics: AbstractDynamics, state: State) -> PyTree[Any]:
-        """What the loop carries for one example that starts at `state`."""
+    def init(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> PyTree[Any]:
+        """What the loop carries for one example that starts at a carry of its dynamics."""
 
     @abc.abstractmethod
     def step(
@@ -88,10 +102,10 @@ def residual(
     return jnp.where(size < _BOUND, relative, jnp.inf)
 
 
-def check_stopping(
-    steps: int | None, tolerance: float | None, max_steps: int, noise: float
-) -> None:
-    """Raise `ValueError` for numbers that describe no relaxation."""
+def check_settings(relaxation: AbstractRelaxation) -> None:
+    """Raise `ValueError` for settings that describe no relaxation."""
+    steps, tolerance = relaxation.steps, relaxation.tolerance
+    max_steps, noise = relaxation.max_steps, relaxation.noise
     if steps is not None and tolerance is not None:
         raise ValueError(
             f"steps={steps!r} and tolerance={tolerance!r} exclude each other: give a fixed number "
@@ -99,7 +113,9 @@ def check_stopping(
         )
     if steps is not None and (not isinstance(steps, int) or steps < 1):
         raise ValueError(f"steps must be a whole number, 1 or more; got {steps!r}.")
-    if tolerance is not None and not tolerance > 0:
+    if isinstance(tolerance, str) and tolerance != "auto":
+        raise ValueError(f'tolerance must be a positive number, "auto" or None; got {tolerance!r}.')
+    if tolerance is not None and tolerance != "auto" and not tolerance > 0:
         raise ValueError(f"tolerance must be positive; got {tolerance!r}.")
     if not isinstance(max_steps, int) or max_steps < 1:
         raise ValueError(f"max_steps must be a whole number, 1 or more; got {max_steps!r}.")
@@ -109,4 +125,9 @@ def check_stopping(
         raise ValueError(
             f"noise={noise!r} never lets the residual fall to a tolerance: give a fixed number of "
             "steps instead."
+        )
+    if relaxation.precision not in PRECISIONS:
+        raise ValueError(
+            f"precision must be one of {', '.join(map(repr, PRECISIONS))}; got "
+            f"{relaxation.precision!r}."
         )

@@ -6,7 +6,8 @@ import equinox as eqx
 import jax
 
 from holoprop._dynamics import AbstractDynamics
-from holoprop._relaxation import AbstractRelaxation, check_stopping, residual
+from holoprop._linear_maps import Precision
+from holoprop._relaxation import AbstractRelaxation, Tolerance, check_settings, residual
 from holoprop._types import Float, Int, PyTree, State
 
 
@@ -18,11 +19,13 @@ class Synchronous(AbstractRelaxation):
 
     Arguments:
         steps: Fixed number of steps, 1 or more; or None (default).
-        tolerance: Residual at which an example has settled, positive; default 1e-6 in float32 and
-            1e-13 in float64.
+        tolerance: Residual at which an example has settled: positive, or "auto" for what the
+            gradient needs, or None (default) for 1e-6 in float32 and 1e-13 in float64.
         max_steps: Largest number of steps with a tolerance, 1 or more; default 1000.
         noise: Standard deviation of Gaussian noise on each unit's input, drawn anew for each unit,
             example and step; 0 or more, default 0; needs fixed `steps`.
+        precision: "bfloat16" or "tensorfloat32" to round the operands of a layered network's linear
+            maps; default None, no rounding.
 
     Raises:
         ValueError: If both steps and tolerance are given, or a number is out of range.
@@ -33,16 +36,17 @@ class Synchronous(AbstractRelaxation):
     """
 
     steps: int | None = eqx.field(default=None, kw_only=True, static=True)
-    tolerance: float | None = eqx.field(default=None, kw_only=True, static=True)
+    tolerance: Tolerance = eqx.field(default=None, kw_only=True, static=True)
     max_steps: int = eqx.field(default=1000, kw_only=True, static=True)
     noise: float = eqx.field(default=0.0, kw_only=True, static=True)
+    precision: Precision = eqx.field(default=None, kw_only=True, static=True)
 
     def __check_init__(self) -> None:
-        check_stopping(self.steps, self.tolerance, self.max_steps, self.noise)
+        check_settings(self)
 
-    def init(self, dynamics: AbstractDynamics, state: State) -> PyTree[Any]:
+    def init(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> PyTree[Any]:
         """The dynamics' own carry."""
-        return dynamics.begin(state)
+        return carry
 
     def step(
         self,
@@ -72,11 +76,13 @@ class Sequential(AbstractRelaxation):
 
     Arguments:
         steps: Fixed number of steps, 1 or more; or None (default).
-        tolerance: Residual at which an example has settled, positive; default 1e-6 in float32 and
-            1e-13 in float64.
+        tolerance: Residual at which an example has settled: positive, or "auto" for what the
+            gradient needs, or None (default) for 1e-6 in float32 and 1e-13 in float64.
         max_steps: Largest number of steps with a tolerance, 1 or more; default 1000.
         noise: Standard deviation of Gaussian noise on each unit's input, drawn anew for each unit,
             example and step; 0 or more, default 0; needs fixed `steps`.
+        precision: "bfloat16" or "tensorfloat32" to round the operands of a layered network's linear
+            maps; default None, no rounding.
 
     Raises:
         ValueError: If both steps and tolerance are given, or a number is out of range.
@@ -87,16 +93,22 @@ class Sequential(AbstractRelaxation):
     """
 
     steps: int | None = eqx.field(default=None, kw_only=True, static=True)
-    tolerance: float | None = eqx.field(default=None, kw_only=True, static=True)
+    tolerance: Tolerance = eqx.field(default=None, kw_only=True, static=True)
     max_steps: int = eqx.field(default=1000, kw_only=True, static=True)
     noise: float = eqx.field(default=0.0, kw_only=True, static=True)
+    precision: Precision = eqx.field(default=None, kw_only=True, static=True)
 
     def __check_init__(self) -> None:
-        check_stopping(self.steps, self.tolerance, self.max_steps, self.noise)
+        check_settings(self)
 
-    def init(self, dynamics: AbstractDynamics, state: State) -> PyTree[Any]:
+    @property
+    def from_feed_forward(self) -> bool:
+        """A feed-forward pass is the first sweep from zero, less the feedback of nothing."""
+        return True
+
+    def init(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> PyTree[Any]:
         """The dynamics' own carry."""
-        return dynamics.begin(state)
+        return carry
 
     def step(
         self,
@@ -126,11 +138,14 @@ class GradientFlow(AbstractRelaxation):
         dt: Length of a step, positive, in units of the flow's time; below two over the largest
             curvature of the energy, or the flow diverges.
         steps: Fixed number of steps, 1 or more; or None (default).
-        tolerance: Residual (of one step, so proportional to dt) at which an example has settled,
-            positive; default 1e-6 in float32 and 1e-13 in float64.
+        tolerance: Residual (of one step, so proportional to dt) at which an example has settled:
+            positive, or "auto" for what the gradient needs, or None (default) for 1e-6 in float32
+            and 1e-13 in float64.
         max_steps: Largest number of steps with a tolerance, 1 or more; default 20000.
         noise: Standard deviation of Gaussian noise on each unit's input, drawn anew for each unit,
             example and step; 0 or more, default 0; needs fixed `steps`.
+        precision: "bfloat16" or "tensorfloat32" to round the operands of a layered network's linear
+            maps; default None, no rounding.
 
     Raises:
         ValueError: If both steps and tolerance are given, or a number is out of range.
@@ -142,18 +157,19 @@ class GradientFlow(AbstractRelaxation):
 
     dt: float = eqx.field(static=True)
     steps: int | None = eqx.field(default=None, kw_only=True, static=True)
-    tolerance: float | None = eqx.field(default=None, kw_only=True, static=True)
+    tolerance: Tolerance = eqx.field(default=None, kw_only=True, static=True)
     max_steps: int = eqx.field(default=20000, kw_only=True, static=True)
     noise: float = eqx.field(default=0.0, kw_only=True, static=True)
+    precision: Precision = eqx.field(default=None, kw_only=True, static=True)
 
     def __check_init__(self) -> None:
         if not 0 < self.dt < float("inf"):
             raise ValueError(f"dt must be positive; got {self.dt!r}.")
-        check_stopping(self.steps, self.tolerance, self.max_steps, self.noise)
+        check_settings(self)
 
-    def init(self, dynamics: AbstractDynamics, state: State) -> PyTree[Any]:
+    def init(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> PyTree[Any]:
         """The dynamics' own carry."""
-        return dynamics.begin(state)
+        return carry
 
     def step(
         self,

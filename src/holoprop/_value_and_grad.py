@@ -99,7 +99,6 @@ def _value_and_grad(
     key: Key | None,
     init: State | None,
 ) -> tuple[tuple[Float[Array, ""], Aux], PyTree[Any]]:
-    init = problem.init_state() if init is None else init
     estimate = estimator.estimate(problem, free=free, nudged=nudged, init=init, key=key)
     return (raise_faults(problem, estimate, classes), estimate.aux), estimate.energy
 

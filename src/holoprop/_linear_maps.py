@@ -1,0 +1,186 @@
+"""The real linear maps inside couplings, in the forms in which a processor runs them well.
+
+A map is made once before a relaxation and serves every example, point and step of it. Its weights
+may be of a lower precision than the states: then both operands of each product are rounded to it,
+and sums are taken in the states' own.
+"""
+
+import abc
+from typing import Literal, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from holoprop._tree import apply_real
+from holoprop._types import Array, Float, Inexact
+
+# How products are rounded: not at all (None), or operands to bfloat16 or TensorFloat-32.
+Precision: TypeAlias = Literal["bfloat16", "tensorfloat32"] | None
+PRECISIONS = (None, "bfloat16", "tensorfloat32")
+
+# A convolution is left to the compiler where its map is large and of many channels. Elsewhere it is
+# one matrix product over patches: small maps leave the compiler's convolution mostly idle, and the
+# transpose of one without full padding is run by XLA on a CPU in plain loops, fifty times slower.
+_SMALL_MAP, _FEW_CHANNELS = 16, 8
+
+
+class AbstractLinearMap(eqx.Module):
+    """z = W s for one example, and its transpose."""
+
+    @abc.abstractmethod
+    def forward(self, below: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        """W s."""
+
+    @abc.abstractmethod
+    def transposed(self, z: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        """W^T z, in the lower layer's shape."""
+
+
+def _rounded(a: Array, precision: Precision) -> Array:
+    return a.astype(jnp.bfloat16) if precision == "bfloat16" else a
+
+
+def _algorithm(precision: Precision) -> jax.lax.Precision:
+    """TensorFloat-32 is what JAX's default means on a GPU; elsewhere it changes nothing."""
+    return jax.lax.Precision.DEFAULT if precision == "tensorfloat32" else jax.lax.Precision.HIGHEST
+
+
+class DenseMap(AbstractLinearMap):
+    """A matrix, over the flattened lower layer.
+
+    Attributes:
+        weight: [out, in], real.
+        in_shape: Shape of the lower layer.
+        precision: Of the products.
+    """
+
+    weight: Float[Array, "out in"]
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+    precision: Precision = eqx.field(default=None, static=True)
+
+    def _product(self, s: Array, matrix: Array) -> Array:
+        # Activities on the left: batched, this is one product without a transposed result.
+        return jnp.matmul(
+            _rounded(s, self.precision),
+            _rounded(matrix, self.precision),
+            precision=_algorithm(self.precision),
+            preferred_element_type=s.dtype,
+        )
+
+    def forward(self, below: Inexact[Array, "..."]) -> Inexact[Array, " out"]:
+        """W s, the lower layer flattened."""
+        return apply_real(lambda s: self._product(s, self.weight.T), below.reshape(-1))
+
+    def transposed(self, z: Inexact[Array, " out"]) -> Inexact[Array, "..."]:
+        """W^T z."""
+        return apply_real(lambda s: self._product(s, self.weight), z).reshape(self.in_shape)
+
+
+class ConvMap(AbstractLinearMap):
+    """A convolution with stride 1.
+
+    Attributes:
+        weight: [height, width, in channels, out channels], real.
+        flipped: The transpose's weights, [height, width, out channels, in channels].
+        in_shape: (height, width, channels) of the lower layer.
+        padding: Zeros on each side.
+        precision: Of the products.
+    """
+
+    weight: Float[Array, "kh kw in out"]
+    flipped: Float[Array, "kh kw out in"]
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+    padding: int = eqx.field(static=True)
+    precision: Precision = eqx.field(default=None, static=True)
+
+    @staticmethod
+    def of(
+        weight: Float[Array, "kh kw in out"],
+        in_shape: tuple[int, ...],
+        padding: int,
+        precision: Precision = None,
+    ) -> "ConvMap":
+        """The map of some weights."""
+        weight = _rounded(weight, precision)
+        flipped = jnp.flip(weight, (0, 1)).swapaxes(2, 3)
+        return ConvMap(weight, flipped, in_shape, padding, precision)
+
+    @property
+    def z_shape(self) -> tuple[int, int, int]:
+        """Shape of the result."""
+        kernel_height, kernel_width, _, channels = self.weight.shape
+        height, width = self.in_shape[:2]
+        grow = 2 * self.padding + 1
+        return (height + grow - kernel_height, width + grow - kernel_width, channels)
+
+    @property
+    def _by_compiler(self) -> bool:
+        height, width, channels = self.in_shape
+        same = self.z_shape[:2] == (height, width)
+        return same and height * width > _SMALL_MAP and channels >= _FEW_CHANNELS
+
+    def _convolve(self, s: Array, weight: Array) -> Array:
+        return jax.lax.conv_general_dilated(
+            _rounded(s, self.precision)[None],
+            weight,
+            window_strides=(1, 1),
+            padding=[(self.padding, self.padding)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=_algorithm(self.precision),
+            preferred_element_type=s.dtype,
+        )[0]
+
+    def _over_patches(self, s: Array) -> Array:
+        kernel_height, kernel_width = self.weight.shape[:2]
+        height, width, channels = self.z_shape
+        padded = jnp.pad(s, [(self.padding, self.padding)] * 2 + [(0, 0)])
+        patches = jnp.concatenate(
+            [
+                padded[i : i + height, j : j + width]
+                for i in range(kernel_height)
+                for j in range(kernel_width)
+            ],
+            axis=-1,
+        )
+        product = jnp.matmul(
+            _rounded(patches.reshape(height * width, -1), self.precision),
+            self.weight.reshape(-1, channels),
+            precision=_algorithm(self.precision),
+            preferred_element_type=s.dtype,
+        )
+        return product.reshape(self.z_shape)
+
+    def forward(self, below: Inexact[Array, "h w c"]) -> Inexact[Array, "h2 w2 out"]:
+        """W * s."""
+        if self._by_compiler:
+            return apply_real(lambda s: self._convolve(s, self.weight), below)
+        return apply_real(self._over_patches, below)
+
+    def transposed(self, z: Inexact[Array, "h2 w2 out"]) -> Inexact[Array, "h w c"]:
+        """W^T * z."""
+        if self._by_compiler:
+            return apply_real(lambda s: self._convolve(s, self.flipped), z)
+        return apply_real(self._scatter_patches, z)
+
+    def _scatter_patches(self, z: Array) -> Array:
+        """Every patch's share of its pixels, added up."""
+        kernel_height, kernel_width, channels, _ = self.weight.shape
+        height, width, out = self.z_shape
+        patches = jnp.matmul(
+            _rounded(z.reshape(-1, out), self.precision),
+            self.weight.reshape(-1, out).T,
+            precision=_algorithm(self.precision),
+            preferred_element_type=z.dtype,
+        ).reshape(height, width, kernel_height * kernel_width, channels)
+        tall, wide = height + kernel_height - 1, width + kernel_width - 1
+        total = sum(
+            jnp.pad(
+                patches[:, :, kernel_width * i + j],
+                [(i, tall - height - i), (j, wide - width - j), (0, 0)],
+            )
+            for i in range(kernel_height)
+            for j in range(kernel_width)
+        )
+        cut = self.padding
+        return jnp.asarray(total)[cut : tall - cut, cut : wide - cut]
