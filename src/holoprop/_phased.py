@@ -20,6 +20,7 @@ from holoprop._problem import Problem
 from holoprop._readings import Form, Part, Reading, Rule, imaginary_share, read_gradient
 from holoprop._relaxation import AbstractRelaxation
 from holoprop._settle import Equilibrium, is_usable, settle
+from holoprop._tolerance import needed_tolerance
 from holoprop._types import Array, Bool, Complex, Float, Inexact, Key, State
 
 
@@ -70,10 +71,10 @@ class OneSided(AbstractEstimator):
     ) -> Estimate:
         """A free phase, and one at `nudge`."""
         free_key, nudged_key = split_key(key, 2)
-        rest = settle(problem, free, nudge=None, init=init, key=free_key, newest=True)
+        rest = _free_phase(problem, free, init, free_key, radius=self.nudge, points=1)
         beta = jnp.asarray(self.nudge, problem.dtype)[None]
         form = _form(self.form, problem, free, nudged)
-        pushed = _nudged_phase(problem, nudged, beta, rest.state, nudged_key, form)
+        pushed = _nudged_phase(problem, nudged, beta, rest.state, nudged_key, form, points=1)
         readings = [Reading(beta, 1 / beta, 0 * beta, pushed.state)]
         if form is Form.PLAIN:
             still = _as_points(rest.state, 1)
@@ -128,10 +129,10 @@ class Centred(AbstractEstimator):
     ) -> Estimate:
         """A free phase, and two at `nudge` and `-nudge`."""
         free_key, nudged_key = split_key(key, 2)
-        rest = settle(problem, free, nudge=None, init=init, key=free_key, newest=True)
+        rest = _free_phase(problem, free, init, free_key, radius=self.nudge, points=2)
         beta = jnp.asarray(self.nudge, problem.dtype) * jnp.array([1.0, -1.0], problem.dtype)
         form = _form(self.form, problem, free, nudged)
-        pushed = _nudged_phase(problem, nudged, beta, rest.state, nudged_key, form)
+        pushed = _nudged_phase(problem, nudged, beta, rest.state, nudged_key, form, points=2)
         reading = Reading(beta, 1 / (2 * beta), 0 * beta, pushed.state)
         return _finish(problem, self.rule, form, rest, free, [pushed], nudged, [reading])
 
@@ -228,7 +229,7 @@ class Holomorphic(AbstractEstimator):
     ) -> Estimate:
         """A free phase, and one batched solve in each arithmetic for the points."""
         free_key, *nudged_keys = split_key(key, 3)
-        rest = settle(problem, free, nudge=None, init=init, key=free_key, newest=True)
+        rest = _free_phase(problem, free, init, free_key, radius=self.radius, points=self.points)
         dtype = problem.dtype
         radius = jnp.asarray(self.radius, dtype)
         form = _form(self.form, problem, free, nudged)
@@ -245,7 +246,9 @@ class Holomorphic(AbstractEstimator):
             start = None
             if phases and half and form is Form.DEVIATION:
                 start = _extrapolated(readings[0], beta)
-            phase = _nudged_phase(problem, nudged, beta, rest.state, group_key, form, start=start)
+            phase = _nudged_phase(
+                problem, nudged, beta, rest.state, group_key, form, points=self.points, start=start
+            )
             real, imaginary = (multiplicity * w for w in self._weights(k))
             phases.append(phase)
             readings.append(
@@ -300,6 +303,24 @@ def _form(
     return Form.DEVIATION if closed and not noisy else Form.PLAIN
 
 
+def _free_phase(
+    problem: Problem,
+    relaxation: AbstractRelaxation,
+    init: State | None,
+    key: Key | None,
+    *,
+    radius: float | Float[Array, ""],
+    points: int,
+) -> Equilibrium:
+    """The free equilibria, as near as an estimate of that radius and so many points needs them."""
+    tolerance = needed_tolerance(
+        relaxation, nudged=False, radius=radius, points=points, dtype=problem.dtype
+    )
+    return settle(
+        problem, relaxation, nudge=None, init=init, key=key, tolerance=tolerance, newest=True
+    )
+
+
 def _nudged_phase(
     problem: Problem,
     relaxation: AbstractRelaxation,
@@ -308,6 +329,7 @@ def _nudged_phase(
     key: Key | None,
     form: Form,
     *,
+    points: int,
     start: State | None = None,
 ) -> Equilibrium:
     """All nudges in one batched solve, from the free equilibrium or from `start`."""
@@ -315,7 +337,17 @@ def _nudged_phase(
         problem = eqx.tree_at(lambda p: p.centre, problem, free, is_leaf=lambda leaf: leaf is None)
     elif start is None:
         start = _as_points(free, nudge.shape[0])
-    return settle(problem, relaxation, nudge=nudge, init=start, key=key, newest=True)
+    tolerance = needed_tolerance(
+        relaxation,
+        nudged=True,
+        radius=jnp.abs(nudge[0]),
+        points=points,
+        dtype=problem.dtype,
+        relative_to_state=form is Form.PLAIN,
+    )
+    return settle(
+        problem, relaxation, nudge=nudge, init=start, key=key, tolerance=tolerance, newest=True
+    )
 
 
 def _extrapolated(known: Reading, nudge: Complex[Array, " points"]) -> State:

@@ -67,10 +67,15 @@ class Problem(eqx.Module):
         return state if self.is_real else to_complex(state)
 
     @property
+    def states(self) -> PyTree[Any]:
+        """Shapes and dtypes of [batch, ...] states."""
+        return jax.eval_shape(self.init_state)
+
+    @property
     def dtype(self) -> Any:
         """Real dtype of the states' precision."""
-        shapes = jax.tree.leaves(jax.eval_shape(self.init_state))
-        return jnp.finfo(jnp.result_type(*(leaf.dtype for leaf in shapes))).dtype
+        leaves = jax.tree.leaves(self.states)
+        return jnp.finfo(jnp.result_type(*(leaf.dtype for leaf in leaves))).dtype
 
     @property
     def is_real(self) -> bool:

@@ -12,7 +12,7 @@ from holoprop._checks import check_finite, check_key, check_same_batch
 from holoprop._energy import AbstractEnergy
 from holoprop._layered import LayeredNetwork
 from holoprop._problem import Problem, TargetAim, check_init
-from holoprop._relaxation import AbstractRelaxation
+from holoprop._relaxation import AbstractRelaxation, Tolerance
 from holoprop._settle import Equilibrium, Result, settle
 from holoprop._steppers import GradientFlow, Sequential
 from holoprop._types import Inexact, Key, PyTree, State
@@ -21,17 +21,21 @@ from holoprop._types import Inexact, Key, PyTree, State
 Nudge: TypeAlias = complex | np.number | np.ndarray | Inexact[jax.Array, "*points"]
 
 
-def default_relaxation(energy: AbstractEnergy, *, mixed: bool) -> AbstractRelaxation:
+def default_relaxation(
+    energy: AbstractEnergy, *, mixed: bool, tolerance: Tolerance = None
+) -> AbstractRelaxation:
     """`Sequential()` for layered networks, `GradientFlow(0.1)` for any other energy.
 
     Arguments:
         energy: To be relaxed.
         mixed: Whether a layered network's sweeps are Anderson-mixed: for gradients, where only the
             rest counts; not where the way there is looked at.
+        tolerance: Of a layered network's sweeps.
     """
     if not isinstance(energy, LayeredNetwork):
         return GradientFlow(0.1)
-    return Anderson(Sequential()) if mixed else Sequential()
+    sweeps = Sequential(tolerance=tolerance)
+    return Anderson(sweeps) if mixed else sweeps
 
 
 def relax(

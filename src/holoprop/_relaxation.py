@@ -78,9 +78,9 @@ class AbstractRelaxation(eqx.Module):
         """The state of a carry."""
 
 
-def default_tolerance(state: State) -> float:
+def default_tolerance(dtype: np.dtype) -> float:
     """1e-6 in float32 and 1e-13 in float64: some ten times the rounding of one step."""
-    return 1e-13 if real_dtype(state) == np.float64 else 1e-6
+    return 1e-13 if dtype == np.float64 else 1e-6
 
 
 def residual(

@@ -1,5 +1,6 @@
 """Integrals along a straight segment, by Gauss-Legendre quadrature."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,14 @@ from holoprop._types import Array, Float, PyTree, Scalar, State
 
 def _nodes(count: int, dtype: Any) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
     """Nodes and weights on [0, 1]."""
-    nodes, weights = np.polynomial.legendre.leggauss(count)
+    nodes, weights = _legendre(count)
     return jnp.asarray((nodes + 1) / 2, dtype), jnp.asarray(weights / 2, dtype)
+
+
+@functools.cache
+def _legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """On [-1, 1]; kept, because many nodes take half a second."""
+    return np.polynomial.legendre.leggauss(count)
 
 
 def mean_along(function: Callable[[Array], Array], end: Array, *, count: int = 256) -> Array:

@@ -23,8 +23,9 @@ from holoprop._types import Array, Bool, Float, Inexact, Int, Key, PyTree, RealS
 _STILL_MOVING = 0.1
 # Where plain states stop to settle in low precision, whose rounding is of this size.
 _COARSE = 0.01
-# A crowd of this many or more goes on without its settled ones once a quarter of it is left.
-_MANY, _FEW = 16, 4
+# A crowd of this many or more goes on without its settled ones once a quarter of it is left, if its
+# members are small: each such stage is compiled by itself, which takes long for large networks.
+_MANY, _FEW, _SMALL = 16, 4, 2**13
 
 
 class Result(enum.IntEnum):
@@ -89,7 +90,7 @@ def settle(
     init, carry = _start(crowd, problem, init, warm=relaxation.from_feed_forward and fixed is None)
     if tolerance is None:
         own = relaxation.tolerance
-        tolerance = own if isinstance(own, float | int) else default_tolerance(init)
+        tolerance = own if isinstance(own, float | int) else default_tolerance(real_dtype(init))
 
     def begin_loop(crowd: _Crowd, count: Array, state: State, carry: PyTree[Any]) -> _Loop:
         # Not infinite, which would mean that it has diverged.
@@ -121,10 +122,13 @@ def settle(
     def unsettled(loop: _Loop, tolerance: Any = tolerance) -> Bool[Array, "*points batch"]:
         return (loop.residual > tolerance) & jnp.isfinite(loop.residual)
 
+    units = sum(leaf.size for leaf in jax.tree.leaves(init)) // math.prod(crowd.shape)
+    small = units <= _SMALL
+
     def settle_all(crowd: _Crowd, loop: _Loop) -> tuple[State, Array, Int[Array, ""]]:
         """State and residual of everyone in the crowd, and the steps of the slowest."""
         count = math.prod(crowd.shape)
-        few = count // _FEW if count >= _MANY else 0
+        few = count // _FEW if count >= _MANY and small else 0
 
         def moving(loop: _Loop) -> Bool[Array, ""]:
             return (jnp.sum(unsettled(loop)) > few) & (loop.count <= relaxation.max_steps)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from holoprop._checks import check_finite, check_key, check_labels, check_same_batch
 from holoprop._energy import AbstractEnergy
 from holoprop._estimator import AbstractEstimator, Aux, Estimate
+from holoprop._microbatches import in_parts
 from holoprop._problem import Problem, TargetAim, check_init
 from holoprop._relax import default_relaxation
 from holoprop._relaxation import AbstractRelaxation
@@ -37,7 +38,7 @@ def value_and_grad(
             floating point.
         labels: [batch] class indices, or [batch, ...] targets as the network's cost takes them.
         estimator: `Holomorphic(radius, points)`, or any other.
-        free: Relaxation of the free phase; default `Anderson(Sequential())` for a
+        free: Relaxation of the free phase; default `Anderson(Sequential(tolerance="auto"))` for a
             `LayeredNetwork`, else `GradientFlow(0.1)`.
         nudged: Relaxation of the nudged phases; default as `free`.
         key: PRNG key; needed if a relaxation has noise.
@@ -64,8 +65,8 @@ def value_and_grad(
 
     Reference: Laborieux and Zenke (2022), Eq. (8).
     """
-    free = default_relaxation(network, mixed=True) if free is None else free
-    nudged = default_relaxation(network, mixed=True) if nudged is None else nudged
+    default = default_relaxation(network, mixed=True, tolerance="auto")
+    free, nudged = default if free is None else free, default if nudged is None else nudged
     network.check(x, labels)
     check_same_batch(x=x, labels=labels, init=init)
     init = check_init(network, x, init)
@@ -75,7 +76,6 @@ def value_and_grad(
     check_finite(x=x, labels=labels, init=init)
     check_key(key, max(free.noise, nudged.noise))
     problem = Problem(network, x, TargetAim(labels))
-    estimator.check(problem, free, nudged)
     return _value_and_grad(problem, estimator, free, nudged, classes, key, init)
 
 
@@ -99,7 +99,16 @@ def _value_and_grad(
     key: Key | None,
     init: State | None,
 ) -> tuple[tuple[Float[Array, ""], Aux], PyTree[Any]]:
-    estimate = estimator.estimate(problem, free=free, nudged=nudged, init=init, key=key)
+    # Here it is looked at once for all calls of one kind; nothing has been computed yet.
+    estimator.check(problem, free, nudged)
+    estimate = in_parts(
+        lambda problem, init, key: estimator.estimate(
+            problem, free=free, nudged=nudged, init=init, key=key
+        ),
+        problem,
+        init=init,
+        key=key,
+    )
     return (raise_faults(problem, estimate, classes), estimate.aux), estimate.energy
 
 
