@@ -1,11 +1,12 @@
 # make train   set up if needed, then train on the packaged digits (about two minutes)
 # make test    set up if needed, then run the tests
+# make bench   set up if needed, then measure everything; on an otherwise idle machine
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test test-slow lint
+.PHONY: train test test-slow lint bench
 
 train: $(READY)
 	$(BIN)/holoprop train
@@ -15,6 +16,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -229,10 +229,10 @@ def _solve(matrix: Inexact[Array, "n n"], b: Inexact[Array, " n"]) -> Inexact[Ar
     them at once, and needs no pivots because the matrix is positive definite.
     """
     count = matrix.shape[0]
-    rows = [jnp.append(matrix[i], b[i].astype(matrix.dtype)) for i in range(count)]
+    rows = jnp.concatenate([matrix, b[:, None].astype(matrix.dtype)], axis=1)
     for pivot in range(count):
-        rows[pivot] = rows[pivot] / rows[pivot][pivot]
-        for other in range(count):
-            if other != pivot:
-                rows[other] = rows[other] - rows[other][pivot] * rows[pivot]
-    return jnp.stack([row[-1] for row in rows])
+        own = rows[pivot] / rows[pivot, pivot]
+        # Takes the pivot's column out of every other row, and leaves `own` in its own.
+        column = rows[:, pivot] - (jnp.arange(count) == pivot)
+        rows = rows - column[:, None] * own
+    return rows[:, -1]

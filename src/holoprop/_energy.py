@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 
 from holoprop._dynamics import (
     AbstractDynamics,
@@ -141,6 +142,13 @@ class AbstractEnergy(eqx.Module):
     def interaction_change(self, centre: State, delta: State, x: Input) -> Scalar:
         """Change of `interaction` from `centre` to `centre + delta`, accurate relative to delta."""
         return change_along(lambda state: self.interaction(state, x), centre, delta)
+
+    def interaction_difference(self, centre: State, delta: State, x: Input) -> Scalar:
+        """`interaction` at `centre + delta` less that at `centre - delta`, as accurate."""
+        opposite = jax.tree.map(lambda d: -d, delta)
+        return self.interaction_change(centre, delta, x) - self.interaction_change(
+            centre, opposite, x
+        )
 
     def non_holomorphic_parts(self) -> tuple[str, ...]:
         """Names of the parts that are known not to be holomorphic."""

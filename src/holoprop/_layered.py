@@ -167,14 +167,23 @@ class LayeredNetwork(AbstractEnergy):
 
     def interaction_change(self, centre: Layers, delta: Layers, x: Input) -> Scalar:
         """-Phi's change, by the product rule for differences and the poolings' difference forms."""
-        total: Array = -jnp.sum(
-            delta[0] * self.couplings[0].drive(self.couplings[0].linear(self._input(x)))
-        )
+        total: Array = -jnp.sum(delta[0] * self.prepare(x))
         for index, coupling in enumerate(self.couplings[1:]):
             z = coupling.linear(centre[index])
             moved = coupling.drive_change(coupling.base(z), coupling.linear(delta[index]))
             total = total - jnp.sum(delta[index + 1] * coupling.drive(z))
             total = total - jnp.sum((centre[index + 1] + delta[index + 1]) * moved)
+        return total
+
+    def interaction_difference(self, centre: Layers, delta: Layers, x: Input) -> Scalar:
+        """-Phi's difference between two opposite deviations, for one application of each map."""
+        total: Array = -2 * jnp.sum(delta[0] * self.prepare(x))
+        for index, coupling in enumerate(self.couplings[1:]):
+            z, zeta = coupling.linear(centre[index]), coupling.linear(delta[index])
+            base = coupling.base(z)
+            up, down = coupling.drive_change(base, zeta), coupling.drive_change(base, -zeta)
+            total = total - jnp.sum(centre[index + 1] * (up - down))
+            total = total - jnp.sum(delta[index + 1] * (2 * coupling.drive(z) + up + down))
         return total
 
     def non_holomorphic_parts(self) -> tuple[str, ...]:

@@ -133,7 +133,7 @@ class Centred(AbstractEstimator):
         beta = jnp.asarray(self.nudge, problem.dtype) * jnp.array([1.0, -1.0], problem.dtype)
         form = _form(self.form, problem, free, nudged)
         pushed = _nudged_phase(problem, nudged, beta, rest.state, nudged_key, form, points=2)
-        reading = Reading(beta, 1 / (2 * beta), 0 * beta, pushed.state)
+        reading = Reading(beta, 1 / (2 * beta), 0 * beta, pushed.state, opposite=True)
         return _finish(problem, self.rule, form, rest, free, [pushed], nudged, [reading])
 
 
@@ -257,6 +257,7 @@ class Holomorphic(AbstractEstimator):
                     jnp.asarray(real, dtype) / radius,
                     jnp.asarray(imaginary, dtype) / radius,
                     phase.state,
+                    opposite=is_real and len(k) == 2,
                 )
             )
         whole = len(groups) == 1 and not groups[0][1]

@@ -68,8 +68,8 @@ class Problem(eqx.Module):
 
     @property
     def states(self) -> PyTree[Any]:
-        """Shapes and dtypes of [batch, ...] states."""
-        return jax.eval_shape(self.init_state)
+        """Shapes and real dtypes of [batch, ...] states."""
+        return jax.eval_shape(jax.vmap(self.energy.init_state), self.x)
 
     @property
     def dtype(self) -> Any:

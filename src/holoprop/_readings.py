@@ -1,7 +1,9 @@
 """From settled states on the circle to gradients: the two rules for the parameters."""
 
 import enum
+import functools
 import operator
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -56,12 +58,14 @@ class Reading(eqx.Module):
         real: Real [points].
         imaginary: Real [points].
         states: [points, batch, ...]: states, or deviations from the free equilibrium.
+        opposite: Whether there are two real nudges, beta and -beta, with weights of opposite sign.
     """
 
     nudges: Inexact[Array, " points"]
     real: Float[Array, " points"]
     imaginary: Float[Array, " points"]
     states: State
+    opposite: bool = eqx.field(default=False, static=True)
 
 
 Gradient = tuple[PyTree, PyTree]
@@ -108,19 +112,37 @@ def _average(
     """
 
     def objective(problem: Problem) -> tuple[Float[Array, ""], None]:
-        def total(x: PyTree, aim: PyTree, centre: PyTree, beta: Array, state: State) -> Array:
-            if centre is None:
-                interaction = problem.energy.interaction(state, x)
-            else:
-                interaction = problem.energy.interaction_change(centre, state, x)
-                state = jax.tree.map(lambda c, d: c + d, centre, state)
-            return interaction + beta * aim.cost(problem.energy, state)
+        energy = problem.energy
 
-        on_batch = jax.vmap(total, in_axes=(0, 0, 0, None, 0))
-        on_points = jax.vmap(on_batch, in_axes=(None, None, None, 0, 0))
+        def total(
+            x: PyTree, aim: PyTree, centre: PyTree, beta: Array, state: State, *, cost_alone: bool
+        ) -> Array:
+            interaction: Any = 0
+            if centre is None:
+                interaction = energy.interaction(state, x)
+            else:
+                if not cost_alone:
+                    interaction = energy.interaction_change(centre, state, x)
+                state = jax.tree.map(lambda c, d: c + d, centre, state)
+            return interaction + beta * aim.cost(energy, state)
+
+        def difference(x: PyTree, centre: PyTree, one: State, other: State) -> Array:
+            # Round the middle of two opposite points half as many products are needed.
+            middle = jax.tree.map(lambda c, a, b: c + (a + b) / 2, centre, one, other)
+            half = jax.tree.map(lambda a, b: (a - b) / 2, one, other)
+            return energy.interaction_difference(middle, half, x)
+
         value = jnp.zeros(keep.shape)
         for r in readings:
+            paired = r.opposite and centre is not None
+            on_batch = jax.vmap(
+                functools.partial(total, cost_alone=paired), in_axes=(0, 0, 0, None, 0)
+            )
+            on_points = jax.vmap(on_batch, in_axes=(None, None, None, 0, 0))
             f = on_points(problem.x, problem.aim, centre, r.nudges, r.states)
+            if paired:
+                one, other = (jax.tree.map(lambda s, i=i: s[i], r.states) for i in range(2))
+                value = value + r.real[0] * jax.vmap(difference)(problem.x, centre, one, other)
             value = value + r.real @ jnp.real(f)
             if jnp.issubdtype(f.dtype, jnp.complexfloating):
                 value = value + r.imaginary @ jnp.imag(f)

@@ -170,7 +170,8 @@ def settle(
         state, residual, count = loop.state, loop.residual, loop.count
     result = jnp.where(residual <= tolerance, Result.SETTLED, Result.OUT_OF_STEPS)
     result = jnp.where(jnp.isfinite(residual), result, Result.DIVERGED)
-    return Equilibrium(state, residual, count - 1, result)
+    # The step that measured the residual counts where its result is what is returned.
+    return Equilibrium(state, residual, count if newest else count - 1, result)
 
 
 class _Loop(eqx.Module):

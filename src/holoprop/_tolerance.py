@@ -44,5 +44,5 @@ def needed_tolerance(
     share, loosest = _NUDGED if nudged else _FREE
     bias = (jnp.abs(jnp.asarray(radius, dtype)) / _RHO) ** points
     if relative_to_state:
-        share = share * jnp.minimum(jnp.abs(radius), 1)
+        bias = bias * jnp.minimum(jnp.abs(radius), 1)
     return jnp.clip(share * bias, default_tolerance(dtype), loosest)

@@ -74,14 +74,21 @@ def build_relaxation(config: RelaxationConfig, *, phase: str) -> hp.AbstractRela
         raise ValueError(
             f"--{phase}.anderson must be 0 for none, or 2 or more; got {config.anderson}."
         )
-    if config.steps is None and not 0 < config.tolerance < math.inf:
-        raise ValueError(f"--{phase}.tolerance must be positive; got {config.tolerance}.")
+    tolerance = config.tolerance
+    if config.steps is None and tolerance != "auto" and not 0 < tolerance < math.inf:
+        raise ValueError(f"--{phase}.tolerance must be positive or auto; got {tolerance}.")
     order = hp.Sequential if config.order == "sequential" else hp.Synchronous
+    precision = None if config.precision == "float32" else config.precision
     plain: hp.AbstractRelaxation
     if config.steps is not None:
-        plain = order(steps=config.steps, noise=config.noise)
+        plain = order(steps=config.steps, noise=config.noise, precision=precision)
     else:
-        plain = order(tolerance=config.tolerance, max_steps=config.max_steps, noise=config.noise)
+        plain = order(
+            tolerance=tolerance,
+            max_steps=config.max_steps,
+            noise=config.noise,
+            precision=precision,
+        )
     return hp.Anderson(plain, depth=config.anderson) if config.anderson else plain
 
 

@@ -55,13 +55,15 @@ class RelaxationConfig:
     """Steps that Anderson mixing combines, 2 or more; 0 for none."""
     steps: int | None = None
     """Fixed number of steps; replaces tolerance and max-steps."""
-    tolerance: float = 1e-4
+    tolerance: float | Literal["auto"] = 1e-4
     """Residual at which an example has settled: relative to the state in the free phase, to the
-    state's deviation from it in nudged phases (without noise)."""
+    state's deviation from it in nudged phases (without noise); auto for what the gradient needs."""
     max_steps: int = 100
     """Largest number of steps."""
     noise: float = 0.0
     """Deviation of the noise on every unit's input; needs fixed steps."""
+    precision: Literal["float32", "bfloat16", "tensorfloat32"] = "float32"
+    """Of the operands of linear maps; states stay float32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +100,9 @@ class TrainConfig:
     """Run folder; default a new dated one under runs/."""
     overwrite: bool = False
     """Replace an earlier run in the run folder."""
+    profile: bool = False
+    """Write a profile of some early training steps to `profile` in the run folder, for TensorBoard
+    or Perfetto."""
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     estimator: EstimatorConfig = dataclasses.field(default_factory=EstimatorConfig)
     free: RelaxationConfig = dataclasses.field(default_factory=RelaxationConfig)

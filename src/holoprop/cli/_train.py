@@ -85,6 +85,7 @@ def train(config: TrainConfig, *, preset: str, console: Console) -> dict[str, An
             epochs=config.epochs,
             batch_size=config.batch_size,
             seed=config.seed,
+            profile=run.profile if config.profile else None,
             on_progress=on_progress,
             on_epoch=on_epoch,
         )

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +20,8 @@ from holoprop.training._step import Method, evaluate_batch, train_step
 
 # The host looks at the device's numbers only every so many batches: each look waits for it.
 _LOOK_EVERY = 20
+# A profile leaves out so many steps and takes as many.
+_TRACED = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +141,7 @@ def fit(
     epochs: int,
     batch_size: int,
     seed: int,
+    profile: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
 ) -> AbstractEnergy:
@@ -151,6 +155,8 @@ def fit(
         epochs: 1 or more.
         batch_size: 1 or more; what is left of an epoch after its last full batch is not seen.
         seed: Of the order of examples and of the noise.
+        profile: Folder for a `jax.profiler` trace of twenty steps of the first epoch (fewer where
+            there are fewer; the first step, which compiles, is left out), or None.
         on_progress: Called every few batches.
         on_epoch: Called after each epoch.
 
@@ -179,14 +185,23 @@ def fit(
     batches = batches_per_epoch(len(train), batch_size)
     optimiser_state = method.optimiser.init(eqx.filter(network, eqx.is_inexact_array))
     noise_key = jax.random.key(seed)
+    first = min(_TRACED, batches - 1)
+    last = min(first + _TRACED, batches) - 1
     for epoch in range(1, epochs + 1):
         started, sums, pending = time.perf_counter(), _Sums(), []
         for index, rows in enumerate(epoch_batches(len(train), batch_size, seed=seed, epoch=epoch)):
+            traced = profile is not None and epoch == 1
+            if traced and index == first:
+                jax.block_until_ready(network)
+                jax.profiler.start_trace(str(profile))
             part = train.take(rows)
             key = jax.random.fold_in(noise_key, (epoch - 1) * batches + index)
             network, optimiser_state, seen = train_step(
                 method, network, optimiser_state, part.inputs, part.labels, key
             )
+            if traced and index == last:
+                jax.block_until_ready(network)
+                jax.profiler.stop_trace()
             pending.append(seen)
             if len(pending) == _LOOK_EVERY or index + 1 == batches:
                 sums.add(jax.device_get(pending))

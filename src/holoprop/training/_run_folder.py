@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +38,11 @@ class RunFolder:
         self.path, self.overwrite = Path(path), overwrite
         self._check()
 
+    @property
+    def profile(self) -> Path:
+        """Where a profile is written, if one is asked for."""
+        return self.path / "profile"
+
     def _check(self) -> None:
         for place in (self.path, *self.path.parents):
             if place.exists() and not place.is_dir():
@@ -54,6 +60,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.profile, ignore_errors=True)
         self._write("config.json", dataclasses.asdict(config))
 
     def add_metrics(self, metrics: Any) -> None:

@@ -1,0 +1,1 @@
+"""What holoprop costs, measured: `python -m benchmarks` runs every row and writes the results."""
