@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jax
 
-from benchmarks import backprop, cnn, costs, deviation, limit, mnist, precision, report
+from benchmarks import backprop, cnn, costs, deviation, limit, mnist, model, precision, report
 from benchmarks.rows import Row
 from benchmarks.setting import FULL, QUICK, Setting
 
@@ -20,15 +20,16 @@ _RESULTS = Path(__file__).parent / "results"
 
 _ROWS: dict[str, Callable[[Setting], list[Row]]] = {
     "mnist": mnist.speed_rows,
-    "cnn": cnn.speed_rows,
-    "backprop": backprop.backprop_rows,
+    "seeds": costs.seed_rows,
+    "epoch": costs.epoch_rows,
     "limit": limit.limit_rows,
     "compile": costs.compile_rows,
     "memory": costs.memory_rows,
+    "cnn": cnn.speed_rows,
+    "backprop": backprop.backprop_rows,
+    "model": model.model_rows,
     "precision": precision.precision_rows,
     "deviation": deviation.deviation_rows,
-    "seeds": costs.seed_rows,
-    "epoch": costs.epoch_rows,
 }
 
 

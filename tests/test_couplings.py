@@ -25,6 +25,7 @@ COUPLINGS = {
     "dense": hp.Dense.init((6,), 4, key=KEY),
     "dense on a picture": hp.Dense.init((3, 2, 2), 4, key=KEY),
     "conv": hp.Conv.init((5, 6, 2), 3, key=KEY),
+    "conv of many channels": hp.Conv.init((5, 6, 8), 3, kernel=5, padding=2, key=KEY),
     "conv softmax": hp.Conv.init((7, 6, 2), 3, pooling=hp.SoftmaxPool(2, 0.7), key=KEY),
     "conv average": hp.Conv.init((6, 6, 2), 3, padding=0, pooling=hp.AveragePool(2), key=KEY),
     "conv max": hp.Conv.init((6, 6, 2), 3, kernel=5, padding=2, pooling=hp.MaxPool(3), key=KEY),
@@ -121,9 +122,7 @@ def test_changes(name, kind):
         base = coupling.base(z)
         changes = (
             coupling.drive_change(base, zeta),
-            coupling.linear_map().transposed(
-                coupling.pull_change(base, zeta, above, above_change)
-            ),
+            coupling.linear_map().transposed(coupling.pull_change(base, zeta, above, above_change)),
         )
         new, old = both(z + zeta, above + above_change), both(z, above)
         slopes = jax.jvp(both, (z, above), (zeta, above_change))[1]

@@ -232,7 +232,6 @@ def _solve(matrix: Inexact[Array, "n n"], b: Inexact[Array, " n"]) -> Inexact[Ar
     rows = jnp.concatenate([matrix, b[:, None].astype(matrix.dtype)], axis=1)
     for pivot in range(count):
         own = rows[pivot] / rows[pivot, pivot]
-        # Takes the pivot's column out of every other row, and leaves `own` in its own.
-        column = rows[:, pivot] - (jnp.arange(count) == pivot)
-        rows = rows - column[:, None] * own
+        is_pivot = (jnp.arange(count) == pivot)[:, None]
+        rows = jnp.where(is_pivot, own, rows - rows[:, pivot, None] * own)
     return rows[:, -1]

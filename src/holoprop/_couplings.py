@@ -12,7 +12,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from holoprop._linear_maps import AbstractLinearMap, ConvMap, DenseMap, Precision
+from holoprop._linear_maps import (
+    AbstractLinearMap,
+    ConvMap,
+    DenseMap,
+    Precision,
+    convolved_shape,
+)
 from holoprop._pooling import AbstractPooling
 from holoprop._types import Array, Float, Inexact, Key, PyTree, Scalar
 
@@ -206,7 +212,7 @@ class Conv(AbstractCoupling):
     @property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the upper layer, after pooling."""
-        height, width, channels = self.linear_map().z_shape
+        height, width, channels = convolved_shape(self.in_shape, self.weight.shape, self.padding)
         if self.pooling is None:
             return (height, width, channels)
         return (height // self.pooling.window, width // self.pooling.window, channels)

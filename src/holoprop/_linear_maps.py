@@ -6,7 +6,7 @@ and sums are taken in the states' own.
 """
 
 import abc
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import equinox as eqx
 import jax
@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from holoprop._tree import apply_real
 from holoprop._types import Array, Float, Inexact
 
-# How products are rounded: not at all (None), or operands to bfloat16 or TensorFloat-32.
-Precision: TypeAlias = Literal["bfloat16", "tensorfloat32"] | None
+# How products are rounded: not at all (None), or operands to "bfloat16" or "tensorfloat32".
+Precision: TypeAlias = str | None
 PRECISIONS = (None, "bfloat16", "tensorfloat32")
 
 # A convolution is left to the compiler where its map is large and of many channels. Elsewhere it is
@@ -77,6 +77,16 @@ class DenseMap(AbstractLinearMap):
         return apply_real(lambda s: self._product(s, self.weight), z).reshape(self.in_shape)
 
 
+def convolved_shape(
+    in_shape: tuple[int, ...], weight_shape: tuple[int, ...], padding: int
+) -> tuple[int, int, int]:
+    """(height, width, channels) of a convolution with stride 1."""
+    kernel_height, kernel_width, _, channels = weight_shape
+    height, width = in_shape[:2]
+    grow = 2 * padding + 1
+    return (height + grow - kernel_height, width + grow - kernel_width, channels)
+
+
 class ConvMap(AbstractLinearMap):
     """A convolution with stride 1.
 
@@ -109,10 +119,7 @@ class ConvMap(AbstractLinearMap):
     @property
     def z_shape(self) -> tuple[int, int, int]:
         """Shape of the result."""
-        kernel_height, kernel_width, _, channels = self.weight.shape
-        height, width = self.in_shape[:2]
-        grow = 2 * self.padding + 1
-        return (height + grow - kernel_height, width + grow - kernel_width, channels)
+        return convolved_shape(self.in_shape, self.weight.shape, self.padding)
 
     @property
     def _by_compiler(self) -> bool:

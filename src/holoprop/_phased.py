@@ -244,7 +244,8 @@ class Holomorphic(AbstractEstimator):
                 dtype if is_real else jnp.result_type(dtype, jnp.complex64),
             )
             start = None
-            if phases and half and form is Form.DEVIATION:
+            # A fixed number of steps is the physics that was asked for, from rest.
+            if phases and half and form is Form.DEVIATION and nudged.steps is None:
                 start = _extrapolated(readings[0], beta)
             phase = _nudged_phase(
                 problem, nudged, beta, rest.state, group_key, form, points=self.points, start=start

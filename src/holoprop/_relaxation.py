@@ -1,7 +1,7 @@
 """The abstract relaxation: what it means to settle, and when to stop."""
 
 import abc
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -13,8 +13,8 @@ from holoprop._linear_maps import PRECISIONS, Precision
 from holoprop._tree import real_dtype, squared_norm
 from holoprop._types import Float, Int, PyTree, State
 
-# A residual; or the dtype's default; or what the gradient needs, from radius and points.
-Tolerance: TypeAlias = float | Literal["auto"] | None
+# A residual; or None for the dtype's default; or "auto" for what the gradient needs.
+Tolerance: TypeAlias = float | str | None
 
 # A state whose root mean square passes this has diverged: far beyond any working network, and
 # small enough that its square is finite in float32.
@@ -113,9 +113,12 @@ def check_settings(relaxation: AbstractRelaxation) -> None:
         )
     if steps is not None and (not isinstance(steps, int) or steps < 1):
         raise ValueError(f"steps must be a whole number, 1 or more; got {steps!r}.")
-    if isinstance(tolerance, str) and tolerance != "auto":
-        raise ValueError(f'tolerance must be a positive number, "auto" or None; got {tolerance!r}.')
-    if tolerance is not None and tolerance != "auto" and not tolerance > 0:
+    if isinstance(tolerance, str):
+        if tolerance != "auto":
+            raise ValueError(
+                f'tolerance must be a positive number, "auto" or None; got {tolerance!r}.'
+            )
+    elif tolerance is not None and not tolerance > 0:
         raise ValueError(f"tolerance must be positive; got {tolerance!r}.")
     if not isinstance(max_steps, int) or max_steps < 1:
         raise ValueError(f"max_steps must be a whole number, 1 or more; got {max_steps!r}.")

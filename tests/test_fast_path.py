@@ -1,0 +1,309 @@
+"""What makes gradients fast changes none of their digits: each saving against the plain way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import zoo
+from jax.flatten_util import ravel_pytree
+
+import holoprop as hp
+from holoprop import _microbatches, _readings
+from holoprop._problem import Problem
+
+KEY = jax.random.key(0)
+
+
+def error(a: Any, b: Any) -> float:
+    a, b = ravel_pytree(a)[0], ravel_pytree(b)[0]
+    return float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b))
+
+
+def cosines(grads: Any, reference: Any) -> dict[str, float]:
+    grads, reference = (
+        jax.tree.map(lambda g: np.asarray(g, np.float64), t) for t in (grads, reference)
+    )
+    return {k: float(c) for k, (c, _) in hp.gradient_alignment(grads, reference).layers.items()}
+
+
+def gradient(network: Any, x: Any, y: Any, estimator: Any, **relaxations: Any) -> Any:
+    (_, aux), grads = hp.value_and_grad(network, x, y, estimator=estimator, **relaxations)
+    assert int(aux.unsettled) == 0
+    return grads
+
+
+def mlp() -> tuple[Any, Any, Any]:
+    network = hp.mlp([6, 4, 4, 4], weight_std=0.3, key=KEY)
+    return network, jax.random.uniform(jax.random.key(1), (5, 6)), jnp.array([0, 1, 2, 3, 1])
+
+
+def squared_error() -> tuple[Any, Any, Any]:
+    network = hp.mlp([5, 4, 3], cost=hp.SquaredError(), activation=hp.Tanh(), key=KEY)
+    return network, jax.random.uniform(jax.random.key(1), (2, 5)), jnp.array([0, 2])
+
+
+def vgg(pooling: Any = None) -> tuple[Any, Any, Any]:
+    network = hp.vgg([3, 8, 4], input_shape=(12, 12, 1), classes=3, pooling=pooling, key=KEY)
+    return network, jax.random.uniform(jax.random.key(1), (2, 12, 12, 1)), jnp.array([0, 2])
+
+
+def hopfield() -> tuple[Any, Any, Any]:
+    network = hp.HopfieldNetwork(
+        12, clamped=range(4), outputs=range(10, 12), weight_std=0.1, key=KEY
+    )
+    return network, jax.random.uniform(jax.random.key(1), (3, 4)), 0.3 * jnp.ones((3, 2))
+
+
+def circuit() -> tuple[Any, Any, Any]:
+    x = {"drive": 0.5 * jax.random.normal(jax.random.key(105), (3, 3))}
+    y = 0.5 * jax.random.normal(jax.random.key(205), (3, 2, 2))
+    return zoo.Circuit.init(jax.random.key(5)), x, y
+
+
+def relaxations(network: Any) -> dict[str, Any]:
+    own = hp.Sequential() if isinstance(network, hp.LayeredNetwork) else hp.GradientFlow(0.4)
+    return {"free": own, "nudged": own}
+
+
+# The deviation form ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("points", [2, 5])
+@pytest.mark.parametrize(
+    "case",
+    [mlp, squared_error, vgg, lambda: vgg(hp.AveragePool()), hopfield, circuit],
+    ids=["mlp", "squared error", "softmax pooling", "average pooling", "hopfield", "circuit"],
+)
+def test_deviations_give_the_gradient_of_states(case: Callable[[], Any], points: int) -> None:
+    network, x, y = case()
+    found, wanted = (
+        gradient(network, x, y, hp.Holomorphic(0.3, points, form=form), **relaxations(network))
+        for form in (hp.Form.DEVIATION, hp.Form.PLAIN)
+    )
+    assert error(found, wanted) <= 1e-10
+
+
+@pytest.mark.parametrize("case", [mlp, vgg], ids=["mlp", "vgg"])
+def test_opposite_nudges_are_read_together(
+    case: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, x, y = case()
+    estimator = hp.Holomorphic(0.3, 4)
+    together = gradient(network, x, y, estimator)
+    reading = _readings.Reading
+    monkeypatch.setattr(
+        "holoprop._phased.Reading", lambda *arrays, opposite=False: reading(*arrays)
+    )
+    jax.clear_caches()
+    assert error(together, gradient(network, x, y, estimator)) <= 1e-12
+
+
+@pytest.mark.parametrize("radius", [0.001, 0.01, 0.1, 1.0])
+def test_float32_keeps_its_digits_at_any_radius(radius: float) -> None:
+    """Plain states lose them (design.md: a cosine of 0.07 in the first convolution)."""
+    network = hp.vgg([8, 8, 16, 16, 16, 16], key=KEY)
+    x = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
+    y = jnp.array([0, 3, 5, 9])
+    estimator = hp.Holomorphic(radius, 2)
+    wanted = gradient(network, x, y, estimator, free=hp.Anderson(), nudged=hp.Anderson())
+    single = zoo.cast(network, jnp.float32)
+    found = gradient(single, x.astype(jnp.float32), y, estimator)
+    assert {g.dtype for g in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+    assert min(cosines(found, wanted).values()) >= 0.9999
+
+
+@pytest.mark.parametrize(("phases", "least"), [(("nudged",), 0.9999), (("free", "nudged"), 0.999)])
+@pytest.mark.parametrize("case", [mlp, lambda: vgg()], ids=["mlp", "vgg"])
+def test_bfloat16_maps(case: Callable[[], Any], phases: tuple[str, ...], least: float) -> None:
+    network, x, y = zoo.cast(case(), jnp.float32)
+    estimator = hp.Holomorphic(0.1, 2)
+    low = hp.Anderson(hp.Sequential(tolerance=1e-3, precision="bfloat16"))
+    wanted = gradient(network, x, y, estimator)
+    found = gradient(network, x, y, estimator, **dict.fromkeys(phases, low))
+    assert error(found, wanted) > 1e-6, "nothing was rounded"
+    assert min(cosines(found, wanted).values()) >= least
+
+
+def test_a_free_phase_in_bfloat16_is_polished() -> None:
+    network, x, _ = zoo.cast(vgg(), jnp.float32)
+    exact = hp.relax(network, x)
+    polished = hp.relax(network, x, relaxation=hp.Sequential(precision="bfloat16"))
+    assert jnp.all(polished.result == hp.Result.SETTLED)
+    assert error(polished.state, exact.state) <= 1e-5
+
+
+# Linear maps -------------------------------------------------------------------------------------
+
+
+def primitives(jaxpr: Any, counts: dict[str, int] | None = None) -> dict[str, int]:
+    """How often each primitive stands in a program, those inside loops and calls included."""
+    counts = {} if counts is None else counts
+    for equation in jaxpr.eqns:
+        counts[equation.primitive.name] = counts.get(equation.primitive.name, 0) + 1
+        for inner in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")
+        ):
+            if hasattr(inner, "eqns"):
+                primitives(inner, counts)
+            elif hasattr(inner, "jaxpr"):
+                primitives(inner.jaxpr, counts)
+    return counts
+
+
+@pytest.mark.parametrize("deviation", [False, True], ids=["states", "deviations"])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_sweep_applies_each_map_once_in_each_direction(deviation: bool, backwards: bool) -> None:
+    network = hp.vgg([8, 8, 8, 8], padding=[1] * 4, input_shape=(128, 128, 3), key=KEY)
+    x = jnp.zeros(network.input_shape)
+    state = network.init_state(x)
+    if deviation:
+        rule: Any = network.deviation(network.prepare_deviation(x, state), None)
+    else:
+        rule = network.dynamics(network.prepare(x), None)
+    sweep = jax.make_jaxpr(lambda c: rule.sequential(c, None, backwards=backwards))(
+        rule.begin(state)
+    )
+    # Three couplings above the first; the input's drive does not change and is not computed.
+    assert primitives(sweep.jaxpr)["conv_general_dilated"] == 2 * 3
+
+
+def test_maps_are_prepared_outside_the_loop() -> None:
+    network, x, _ = vgg()
+    program = jax.make_jaxpr(lambda x: hp.relax(network, x).state)(x)
+    loops: list[Any] = []
+
+    def find(jaxpr: Any) -> None:
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "while":
+                loops.append(equation.params["body_jaxpr"].jaxpr)
+                continue
+            for inner in equation.params.values():
+                if hasattr(inner, "jaxpr"):
+                    find(inner.jaxpr)
+
+    find(program.jaxpr)
+    assert loops
+    for body in loops:
+        assert "rev" not in primitives(body), "weights are flipped in every step"
+
+
+# Batches in parts, and stragglers ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "estimator", [hp.Holomorphic(0.3, 4), hp.Implicit()], ids=["hep", "implicit"]
+)
+def test_parts_of_a_batch_make_the_whole(estimator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = hp.mlp([6, 4, 4, 4], weight_std=0.3, key=KEY)
+    x = jax.random.uniform(jax.random.key(1), (12, 6))
+    y = jnp.arange(12) % 4
+    exact = {"free": hp.Anderson(), "nudged": hp.Anderson()}
+    (loss, aux), grads = hp.value_and_grad(network, x, y, estimator=estimator, **exact)
+    monkeypatch.setattr(_microbatches, "_MANY_UNITS", 1)
+    monkeypatch.setattr(_microbatches, "_EXAMPLES", 4)
+    jax.clear_caches()
+    (loss_2, aux_2), grads_2 = hp.value_and_grad(network, x, y, estimator=estimator, **exact)
+    jax.clear_caches()
+    assert float(loss_2) == pytest.approx(float(loss), rel=1e-12)
+    assert error(grads_2, grads) <= 1e-11
+    assert jax.tree.map(jnp.shape, aux_2) == jax.tree.map(jnp.shape, aux)
+    np.testing.assert_allclose(aux_2.logits, aux.logits, rtol=1e-10)
+    assert error(aux_2.state, aux.state) <= 1e-11
+
+
+def test_parts_weigh_as_many_examples_as_have_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x, y = mlp()
+    x, y = jnp.tile(x[:4], (2, 1)), jnp.tile(y[:4], 2)
+    # A saturated input does not settle in a few steps; its part has three examples left.
+    x = x.at[1].mul(40.0)
+    few = hp.Sequential(tolerance=1e-9, max_steps=12)
+    options = {"estimator": hp.Centred(0.1), "free": few, "nudged": few}
+    (loss, aux), grads = hp.value_and_grad(network, x, y, **options)
+    monkeypatch.setattr(_microbatches, "_MANY_UNITS", 1)
+    monkeypatch.setattr(_microbatches, "_EXAMPLES", 4)
+    jax.clear_caches()
+    (loss_2, aux_2), grads_2 = hp.value_and_grad(network, x, y, **options)
+    jax.clear_caches()
+    np.testing.assert_array_equal(aux_2.settled, aux.settled)
+    assert float(loss_2) == pytest.approx(float(loss), rel=1e-10)
+    assert error(grads_2, grads) <= 1e-9
+
+
+@pytest.mark.parametrize(
+    ("batch", "size"), [(128, 16), (48, 16), (20, 10), (16, 16), (7, 7), (127, 127), (22, 11)]
+)
+def test_sizes_of_parts(batch: int, size: int) -> None:
+    network = hp.LayeredNetwork(
+        (hp.Conv.init((32, 32, 3), 16, key=KEY),),
+        activation=hp.DSiLU(),
+        cost=hp.CrossEntropy(),
+        readout=hp.Dense.init((32, 32, 16), 10, key=KEY),
+    )
+    problem = Problem(network, jnp.zeros((batch, 32, 32, 3)))
+    assert _microbatches.part_size(problem) == size
+
+
+@pytest.mark.parametrize("batch", [3, 17, 40])
+def test_stragglers_go_on_alone_to_the_same_rest(batch: int) -> None:
+    """A batch that is settled in stages, against each example by itself."""
+    network = hp.mlp([6, 5, 5, 3], weight_std=0.9, key=jax.random.key(3))
+    # From nothing to saturation, so that some need many times the steps of others.
+    x = jnp.linspace(0, 3, batch)[:, None] * jax.random.uniform(jax.random.key(4), (batch, 6))
+    together = hp.relax(network, x)
+    alone = [hp.relax(network, example[None]) for example in x]
+    assert len({int(a.steps) for a in alone}) > 1
+    assert int(together.steps) == max(int(a.steps) for a in alone)
+    np.testing.assert_array_equal(together.result, [a.result[0] for a in alone])
+    for layer, *others in zip(together.state, *(a.state for a in alone), strict=True):
+        np.testing.assert_allclose(layer, jnp.concatenate(others), atol=1e-11)
+
+
+# Tolerances --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [hp.Form.PLAIN, hp.Form.DEVIATION])
+@pytest.mark.parametrize(("radius", "points"), [(0.4, 2), (0.4, 4), (0.4, 8), (0.1, 2), (0.1, 4)])
+def test_auto_settles_below_the_bias(form: hp.Form, radius: float, points: int) -> None:
+    network = hp.mlp([6, 4, 4, 4], weight_std=0.5, key=KEY)
+    x = jax.random.normal(jax.random.key(100), (1, 6))
+    x, y = x / jnp.max(x), jnp.array([0])
+    estimator = hp.Holomorphic(radius, points, form=form)
+    auto, tight = hp.Anderson(hp.Sequential(tolerance="auto")), hp.Anderson()
+    settled = gradient(network, x, y, estimator, free=tight, nudged=tight)
+    found = gradient(network, x, y, estimator, free=auto, nudged=auto)
+    bias = error(settled, gradient(network, x, y, hp.Implicit(), free=tight))
+    assert error(found, settled) <= bias
+
+
+def test_auto_is_the_precisions_own_without_an_estimator() -> None:
+    network, x, _ = mlp()
+    auto, own = hp.Sequential(tolerance="auto"), hp.Sequential()
+    found, wanted = (hp.relax(network, x, relaxation=r) for r in (auto, own))
+    assert int(found.steps) == int(wanted.steps)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tolerance": "tight"}, 'tolerance must be a positive number, "auto" or None; got \'tig'),
+        ({"tolerance": "auto", "steps": 5}, "steps=5 and tolerance='auto' exclude each other"),
+        ({"precision": "float16"}, "precision must be one of None, 'bfloat16', 'tensorfloat32'; g"),
+    ],
+)
+@pytest.mark.parametrize(
+    "make", [hp.Synchronous, hp.Sequential, lambda **o: hp.GradientFlow(1, **o)]
+)
+def test_bad_settings(make: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+def test_precision_of_an_energy_of_ones_own_is_refused() -> None:
+    network, x, _ = circuit()
+    with pytest.raises(
+        ValueError, match="precision='bfloat16' lowers the linear maps of a Layered"
+    ):
+        hp.relax(network, x, relaxation=hp.GradientFlow(0.1, precision="bfloat16"))
