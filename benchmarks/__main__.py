@@ -12,7 +12,18 @@ from pathlib import Path
 
 import jax
 
-from benchmarks import backprop, cnn, costs, deviation, limit, mnist, model, precision, report
+from benchmarks import (
+    backprop,
+    cnn,
+    costs,
+    deviation,
+    limit,
+    mnist,
+    model,
+    precision,
+    report,
+    tolerance,
+)
 from benchmarks.rows import Row
 from benchmarks.setting import FULL, QUICK, Setting
 
@@ -27,6 +38,7 @@ _ROWS: dict[str, Callable[[Setting], list[Row]]] = {
     "memory": costs.memory_rows,
     "cnn": cnn.speed_rows,
     "backprop": backprop.backprop_rows,
+    "tolerance": tolerance.tolerance_rows,
     "model": model.model_rows,
     "precision": precision.precision_rows,
     "deviation": deviation.deviation_rows,

@@ -213,6 +213,9 @@ def test_estimator_has_the_settings_of_its_name(name, expected):
         unrolled_steps=9,
     )  # fmt: skip
     assert build_estimator(config) == expected
+    if name in ("holomorphic", "centred", "one-sided"):
+        by_coefficient = dataclasses.replace(config, rule="fourier")
+        assert build_estimator(by_coefficient).rule is hp.Rule.FOURIER
 
 
 @pytest.mark.parametrize(
@@ -225,6 +228,10 @@ def test_estimator_has_the_settings_of_its_name(name, expected):
         (RelaxationConfig(order="synchronous", steps=7), hp.Synchronous(steps=7)),
         (RelaxationConfig(steps=7, noise=0.1), hp.Sequential(steps=7, noise=0.1)),
         (RelaxationConfig(steps=7, anderson=3), hp.Anderson(hp.Sequential(steps=7), depth=3)),
+        (
+            RelaxationConfig(tolerance="auto", precision="bfloat16"),
+            hp.Sequential(tolerance="auto", max_steps=100, precision="bfloat16"),
+        ),
     ],
 )
 def test_relaxation_stops_as_it_was_told(config, expected):

@@ -315,6 +315,29 @@ def test_run_with_each_estimator(untested, name):
         assert layers == LAYERS
 
 
+def test_profile_is_written_when_asked_for(digits):
+    asked = ("--data", digits, *SMALL, "--profile", "--output", "run")
+    answer = call("train", *asked)
+    assert answer.code == 0, answer.err
+    traces = list(Path("run/profile").rglob("*.xplane.pb"))
+    assert len(traces) == 1
+    # A run in its place takes the old profile away.
+    again = call("train", "--data", digits, *SMALL, "--overwrite", "--output", "run")
+    assert again.code == 0, again.err
+    assert not Path("run/profile").exists()
+
+
+def test_auto_tolerance_and_low_precision(digits):
+    # Those of the small run that fix the steps are left out.
+    small = SMALL[:11]
+    phases = ("--free.tolerance", "auto", "--nudged.tolerance", "auto")
+    low = ("--nudged.precision", "bfloat16")
+    summary = train("--data", digits, *small, *phases, *low)
+    config = parse(Path("run/config.json").read_text())
+    assert (config["free"]["tolerance"], config["nudged"]["precision"]) == ("auto", "bfloat16")
+    assert summary["alignment"]["before"]["whole"]["cosine"] > 0.99
+
+
 # What the presets promise
 
 

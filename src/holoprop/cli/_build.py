@@ -47,9 +47,10 @@ def build_estimator(config: EstimatorConfig) -> hp.AbstractEstimator:
         raise ValueError(
             f"--estimator.unrolled-steps must be 1 or more; got {config.unrolled_steps}."
         )
+    rule = hp.Rule(config.rule)
     match config.name:
         case "holomorphic":
-            return hp.Holomorphic(config.radius, config.points)
+            return hp.Holomorphic(config.radius, config.points, rule=rule)
         case "online":
             return hp.Online(
                 config.radius,
@@ -59,9 +60,9 @@ def build_estimator(config: EstimatorConfig) -> hp.AbstractEstimator:
                 warmup_periods=config.warmup_periods,
             )
         case "centred":
-            return hp.Centred(config.radius)
+            return hp.Centred(config.radius, rule=rule)
         case "one-sided":
-            return hp.OneSided(config.radius)
+            return hp.OneSided(config.radius, rule=rule)
         case "implicit":
             return hp.Implicit()
         case "unrolled":

@@ -35,6 +35,9 @@ class EstimatorConfig:
     """Size of the nudge: |beta|."""
     points: int = 10
     """N, points on the circle (holomorphic, online)."""
+    rule: Literal["average", "fourier"] = "average"
+    """Eq. (8), or the first Fourier coefficient of the state and one mixed derivative, which is
+    cheaper for many points (holomorphic, centred, one-sided)."""
     steps_per_point: int = 30
     """Relaxation steps at each point (online)."""
     periods: int = 3
