@@ -2,10 +2,9 @@
 
 A gradient from N points at a radius has the bias of Eq. (9), which falls as (radius / rho)^N, where
 rho is the radius up to which the circle's states are analytic. Settling better than that bias is
-work for nothing. The rule takes rho = 2, beyond what the paper's networks have (about 1 and less,
-docs/speed.md), so that the error from not settling stays below the bias: measured there, the
-gradient's relative error is one to ten times the residual of the nudged phases, relative to the
-deviation, and up to thirty times that of the free phase.
+work for nothing. The rule takes rho = 2, beyond what the paper's toy has (about 1, design figures
+and tests/test_exactness.py), and a thirtieth of that bias for the nudged phases, a tenth of it for
+the free phase, whose residual is relative to the state and not to the response.
 """
 
 import jax.numpy as jnp
