@@ -122,8 +122,6 @@ def settle(
     def unsettled(loop: _Loop, tolerance: Any = tolerance) -> Bool[Array, "*points batch"]:
         return (loop.residual > tolerance) & jnp.isfinite(loop.residual)
 
-    # One more step measures the residual of a state that has taken as many as are allowed.
-    most = relaxation.max_steps + (0 if newest else 1)
     units = sum(leaf.size for leaf in jax.tree.leaves(init)) // math.prod(crowd.shape)
     small = units <= _SMALL
 
@@ -133,7 +131,7 @@ def settle(
         few = count // _FEW if count >= _MANY and small else 0
 
         def moving(loop: _Loop) -> Bool[Array, ""]:
-            return (jnp.sum(unsettled(loop)) > few) & (loop.count < most)
+            return (jnp.sum(unsettled(loop)) > few) & (loop.count <= relaxation.max_steps)
 
         loop = jax.lax.while_loop(moving, lambda loop: step(crowd, loop), loop)
         state = look(crowd, loop)
