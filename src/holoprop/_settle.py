@@ -69,8 +69,8 @@ def settle(
     """Relax every example, under one nudge or under several at once.
 
     Examples and points go through the loop together and do not influence each other; the loop ends
-    when each has settled or diverged. Most settle soon and a few take long: the loop goes on with
-    those few alone.
+    when each has settled or diverged. Most settle soon and a few take long: for small networks the
+    loop goes on with those few alone, for large ones with everyone.
 
     Arguments:
         problem: The batch.
