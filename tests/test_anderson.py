@@ -188,3 +188,27 @@ def test_passes_a_place_where_it_all_but_rests(width):
     # Plain steps are sentenced in doubling numbers: at worst twice as many as the plain way needs,
     # and as many mixed ones.
     assert found.steps < 4 * plain.steps
+
+
+class Saddle(hp.AbstractEnergy):
+    """Two wells at -1 and 1, and a saddle at 0 to which a valley leads."""
+
+    def energy(self, state, x):
+        a, b = state
+        return 0.15 * (a**4 / 2 - a**2) + 0.25 * (b - 1) ** 2 + 0 * x[0]
+
+    def init_state(self, x):
+        return jnp.stack([x[0], jnp.zeros(())])
+
+
+@pytest.mark.parametrize("start", [0.3, 0.1, -0.1])
+def test_passes_a_saddle_as_the_inner_relaxation_does(start):
+    """Newton's method would go to the saddle, where a plain step only passes."""
+    inner = hp.Synchronous(max_steps=2000)
+    x = np.array([[start]])
+    plain = hp.relax(Saddle(), x, relaxation=inner)
+    found = hp.relax(Saddle(), x, relaxation=hp.Anderson(inner))
+    assert plain.result[0] == found.result[0] == hp.Result.SETTLED
+    np.testing.assert_allclose(plain.state, [[np.sign(start), 1.0]], rtol=1e-10)
+    np.testing.assert_allclose(found.state, plain.state, rtol=1e-10)
+    assert found.steps < plain.steps

@@ -11,7 +11,7 @@ import zoo
 from jax.flatten_util import ravel_pytree
 
 import holoprop as hp
-from holoprop import _microbatches, _readings
+from holoprop import _crowd, _microbatches, _readings
 from holoprop._problem import Problem
 
 KEY = jax.random.key(0)
@@ -202,7 +202,7 @@ def test_parts_of_a_batch_make_the_whole(estimator: Any, monkeypatch: pytest.Mon
     y = jnp.arange(12) % 4
     exact = {"free": hp.Anderson(), "nudged": hp.Anderson()}
     (loss, aux), grads = hp.value_and_grad(network, x, y, estimator=estimator, **exact)
-    monkeypatch.setattr(_microbatches, "_MANY_UNITS", 1)
+    monkeypatch.setattr(_crowd, "_MANY_UNITS", 1)
     monkeypatch.setattr(_microbatches, "_EXAMPLES", 4)
     jax.clear_caches()
     (loss_2, aux_2), grads_2 = hp.value_and_grad(network, x, y, estimator=estimator, **exact)
@@ -222,7 +222,7 @@ def test_parts_weigh_as_many_examples_as_have_settled(monkeypatch: pytest.Monkey
     few = hp.Sequential(tolerance=1e-9, max_steps=12)
     options = {"estimator": hp.Centred(0.1), "free": few, "nudged": few}
     (loss, aux), grads = hp.value_and_grad(network, x, y, **options)
-    monkeypatch.setattr(_microbatches, "_MANY_UNITS", 1)
+    monkeypatch.setattr(_crowd, "_MANY_UNITS", 1)
     monkeypatch.setattr(_microbatches, "_EXAMPLES", 4)
     jax.clear_caches()
     (loss_2, aux_2), grads_2 = hp.value_and_grad(network, x, y, **options)

@@ -16,7 +16,7 @@ ROWS = [
     {"_linear_maps", "_couplings"},
     {"_dynamics", "_energy", "_layered_dynamics", "_layered", "_hopfield", "_builders"},
     {"_problem"},
-    {"_relaxation", "_tolerance", "_settle", "_steppers", "_anderson", "_relax"},
+    {"_relaxation", "_tolerance", "_crowd", "_settle", "_steppers", "_anderson", "_relax"},
     {"_estimator", "_readings", "_phased", "_online", "_references", "_microbatches"},
     {"_value_and_grad", "_equilibrium"},
     {"_alignment", "_holomorphy", "_stability"},

@@ -10,13 +10,15 @@ from holoprop._dynamics import AbstractDynamics
 from holoprop._linear_maps import Precision
 from holoprop._relaxation import AbstractRelaxation, Tolerance, residual
 from holoprop._steppers import Sequential
-from holoprop._tree import is_complex, real_dtype, squared_norm
+from holoprop._tree import dot, is_complex, real_dtype, squared_norm
 from holoprop._types import Array, Bool, Float, Inexact, Int, PyTree, State
 
 # Rounding of a change, in units of the precision times the size of the state.
 _ROUNDING = 10.0
 # Rounding of the scaled Gram matrix's entries, in units of the precision.
 _RIDGE = 100.0
+# A state climbs if its change grows by more than this part of the way it went.
+_CLIMB = 0.02
 
 
 class Anderson(AbstractRelaxation):
@@ -24,12 +26,12 @@ class Anderson(AbstractRelaxation):
 
     With g_i the results and f_i the changes of the last steps, the next carry is sum_i a_i g_i,
     where the a_i sum to one and minimise |sum_i a_i f_i|. For complex states the a_i are complex
-    and the Gram matrix is f_i^* . f_j, with the conjugate. Where changes no longer shrink, plain
-    steps of the relaxation inside follow. Equilibria, stopping and noise are those of the
-    relaxation inside; the residual is of its step, not of the mixed one. It looks for rest, not for
-    a minimum: where there are several equilibria it may come to another one than the relaxation
-    inside would, an unstable one among them. Where the path itself is the physics, use the
-    relaxation inside alone.
+    and the Gram matrix is f_i^* . f_j, with the conjugate. Where changes no longer shrink, or a
+    free state is leaving an unstable equilibrium, plain steps of the relaxation inside follow.
+    Equilibria, stopping and noise are those of the relaxation inside; the residual is of its step,
+    not of the mixed one. It looks for rest, not for a minimum: where there are several equilibria
+    it may come to another one than the relaxation inside would. Where the path itself is the
+    physics, use the relaxation inside alone.
 
     Arguments:
         inner: `Sequential()` (default), `Synchronous()` or `GradientFlow(dt)`.
@@ -83,6 +85,7 @@ class Anderson(AbstractRelaxation):
             jnp.zeros((self.depth, _as_reals(state).size), real_dtype(state)),
             gram,
             _Guard.start(self.depth, real_dtype(state)),
+            (state, state),
         )
 
     def step(
@@ -95,7 +98,7 @@ class Anderson(AbstractRelaxation):
         backwards: bool,
     ) -> tuple[PyTree[Any], Float[jax.Array, ""]]:
         """One step of the inner relaxation, mixed with those before it."""
-        current, results, changes, gram, guard = carry
+        current, results, changes, gram, guard, before = carry
         result, _ = self.inner.step(
             dynamics, current, count=count, noise=noise, backwards=backwards
         )
@@ -117,6 +120,9 @@ class Anderson(AbstractRelaxation):
         newest = jnp.arange(self.depth) == slot
         gram = jnp.where(newest, row[:, None], jnp.where(newest[:, None], jnp.conj(row), gram))
         guard = guard.seen(jnp.real(jnp.sum(jnp.where(newest, row, 0))), self.depth)
+        if not backwards:
+            guard = guard.forget(_climbs(before, (old, change)))
+            before = (old, change)
         age = (slot - jnp.arange(self.depth)) % self.depth
         weights = _mixing_weights(
             gram, jnp.sqrt(squared_norm(new)), newest=newest, valid=age < guard.mixable
@@ -129,7 +135,7 @@ class Anderson(AbstractRelaxation):
             return sum(terms[1:], terms[0])
 
         mixed = jax.tree.map(mix, results)
-        return (mixed, results, changes, gram, guard), residual(dynamics, current, result)
+        return (mixed, results, changes, gram, guard, before), residual(dynamics, current, result)
 
     def state(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> State:
         """The mixed state."""
@@ -142,6 +148,21 @@ def _as_reals(tree: PyTree[Any]) -> Float[Array, " reals"]:
     if is_complex(tree):
         leaves = [part for leaf in leaves for part in (jnp.real(leaf), jnp.imag(leaf))]
     return jnp.concatenate(leaves)
+
+
+def _climbs(before: tuple[State, State], now: tuple[State, State]) -> Bool[Array, ""]:
+    """Whether a state's change grows along its way: it is leaving an unstable equilibrium.
+
+    A free phase passes such places on its way down, and mixing would lead back to them, as Newton's
+    method does. What fails there is the curvature condition of quasi-Newton methods.
+
+    Arguments:
+        before: State and change one step ago.
+        now: State and change.
+    """
+    way, growth = jax.tree.map(lambda a, b: a - b, now, before)
+    product = jnp.real(dot(jax.tree.map(jnp.conj, way), growth))
+    return product > _CLIMB * squared_norm(way)
 
 
 class _Guard(eqx.Module):
@@ -185,6 +206,11 @@ class _Guard(eqx.Module):
             jnp.where(ends, self.sentence, jnp.maximum(self.plain - 1, 0)),
             jnp.where(ends, 2 * self.sentence, self.sentence),
         )
+
+    def forget(self, when: Bool[Array, ""]) -> "_Guard":
+        """Mix nothing older than the newest change from here on."""
+        recorded = jnp.where(when, jnp.minimum(self.recorded, 1), self.recorded)
+        return _Guard(self.shortest, self.stale, recorded, self.plain, self.sentence)
 
     @property
     def mixable(self) -> Int[Array, ""]:

@@ -1,26 +1,25 @@
 """Large batches in parts that a processor's cache can hold."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from holoprop._crowd import is_large
 from holoprop._estimator import Estimate
 from holoprop._problem import Problem
 from holoprop._types import Array, Key, PyTree, State
 
-# Examples of a network of this many units or more are estimated so many at a time. On a processor
-# that is faster than all at once, needs memory for one part alone, and lets a part that has settled
-# go; an accelerator is better off with the whole batch.
-_MANY_UNITS, _EXAMPLES = 2**14, 16
+# A large network's examples are estimated so many at a time. On a processor that is faster than all
+# at once, needs memory for one part alone, and lets a part that has settled go; an accelerator is
+# better off with the whole batch.
+_EXAMPLES = 16
 
 
 def part_size(problem: Problem) -> int:
     """How many examples go together: a divisor of the batch, or the whole of it."""
-    units = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(problem.states))
-    if units < _MANY_UNITS or jax.default_backend() != "cpu":
+    if not is_large(problem.states) or jax.default_backend() != "cpu":
         return problem.batch
     divisors = [d for d in range(1, _EXAMPLES + 1) if problem.batch % d == 0]
     # Parts of very few examples would leave the processor idle.
