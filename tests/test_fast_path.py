@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -259,6 +260,25 @@ def test_stragglers_go_on_alone_to_the_same_rest(batch: int) -> None:
     np.testing.assert_array_equal(together.result, [a.result[0] for a in alone])
     for layer, *others in zip(together.state, *(a.state for a in alone), strict=True):
         np.testing.assert_allclose(layer, jnp.concatenate(others), atol=1e-11)
+
+
+def test_networks_under_vmap_go_through_one_loop() -> None:
+    """As long as the slowest needs, without choosing between old and new in every step."""
+    networks = eqx.filter_vmap(lambda key: hp.mlp([6, 4, 4, 4], key=key))(jax.random.split(KEY, 3))
+    x, y = jax.random.uniform(jax.random.key(1), (5, 6)), jnp.arange(5) % 4
+
+    def seen(network: hp.LayeredNetwork) -> Any:
+        (_, aux), grads = hp.value_and_grad(network, x, y, estimator=hp.Holomorphic(0.3, 4))
+        return aux.steps, grads
+
+    steps, grads = eqx.filter_vmap(seen)(networks)
+    for index in range(3):
+        one = jax.tree.map(lambda a, i=index: a[i] if eqx.is_array(a) else a, networks)
+        alone, expected = seen(one)
+        for phase in ("free", "nudged"):
+            assert len(set(steps[phase].tolist())) == 1
+            assert int(alone[phase]) <= int(steps[phase][0])
+        assert error(jax.tree.map(lambda a, i=index: a[i], grads), expected) <= 1e-10
 
 
 # Tolerances --------------------------------------------------------------------------------------

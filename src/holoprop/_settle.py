@@ -129,6 +129,21 @@ def _start(
     return init, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
 
+@jax.custom_batching.custom_vmap
+def _anywhere(going: Bool[Array, ""]) -> Bool[Array, ""]:
+    """Whether a loop goes on, in any of the batches that a caller's vmap lets through together.
+
+    A `while` whose condition differs between them would select, in every step, over all that it
+    carries; like examples of one batch, they go on until the last has settled.
+    """
+    return going
+
+
+@_anywhere.def_vmap
+def _(size: int, batched: list[bool], going: Bool[Array, " batches"]) -> tuple[Array, bool]:
+    return _anywhere(jnp.any(going)), False
+
+
 class _Loop(eqx.Module):
     count: Int[Array, ""]
     # The state whose residual is known, and the carry that a step from it led to.
@@ -185,7 +200,7 @@ class _Walk(eqx.Module):
         loop = self._begin(crowd, jnp.array(0), init, carry)
         if polish is not None:
             loop = jax.lax.while_loop(
-                lambda loop: (
+                lambda loop: _anywhere(
                     jnp.any(loop.unsettled(_COARSE)) & (loop.count < self.relaxation.max_steps)
                 ),
                 functools.partial(self._step, crowd),
@@ -228,7 +243,7 @@ class _Walk(eqx.Module):
 
         def moving(loop: _Loop) -> Bool[Array, ""]:
             many = jnp.sum(loop.unsettled(tolerance)) > few
-            return many & (loop.count <= self.relaxation.max_steps)
+            return _anywhere(many & (loop.count <= self.relaxation.max_steps))
 
         loop = jax.lax.while_loop(moving, functools.partial(self._step, crowd), loop)
         state = crowd.map(self.relaxation.state, loop.carry) if self.newest else loop.state
