@@ -268,7 +268,14 @@ def test_networks_under_vmap_go_through_one_loop() -> None:
     x, y = jax.random.uniform(jax.random.key(1), (5, 6)), jnp.arange(5) % 4
 
     def seen(network: hp.LayeredNetwork) -> Any:
-        (_, aux), grads = hp.value_and_grad(network, x, y, estimator=hp.Holomorphic(0.3, 4))
+        (_, aux), grads = hp.value_and_grad(
+            network,
+            x,
+            y,
+            estimator=hp.Holomorphic(0.3, 4),
+            free=hp.Anderson(),
+            nudged=hp.Anderson(),
+        )
         return aux.steps, grads
 
     steps, grads = eqx.filter_vmap(seen)(networks)
