@@ -23,8 +23,9 @@ from holoprop.training._step import train_step
 
 _MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 _DEVIATION = 1.5 * np.array([0.2023, 0.1994, 0.2010], np.float32)
-# Of the five-layer network, from the first convolution to the readout.
-_RATES = (0.25, 0.15, 0.10, 0.08, 0.05)
+# Of the five-layer network (Table 5), from the first convolution to the readout, and the batch that
+# they belong to.
+_RATES, _RATES_BATCH = (0.25, 0.15, 0.10, 0.08, 0.05), 128
 _RANDOM_PICTURES = 2_000
 
 
@@ -166,11 +167,19 @@ def trained_mlp(setting: Setting) -> hp.LayeredNetwork:
 
 
 @functools.cache
-def trained_cnn(setting: Setting) -> hp.LayeredNetwork:
-    """The five-layer network after some steps of the paper's training (batch 16)."""
+def trained_cnn(setting: Setting, *, scaled: bool) -> hp.LayeredNetwork:
+    """The five-layer network after some steps of the paper's training, in batches of 16.
+
+    Arguments:
+        setting: Its sizes.
+        scaled: Whether rates are in proportion to the batch, instead of Table 5's, which are for
+            128 images: those make it slow to settle.
+    """
+    batch = 16
+    factor = batch / _RATES_BATCH if scaled else 1.0
 
     def descend(updates: hp.LayeredNetwork, _: object) -> hp.LayeredNetwork:
-        *rates, top = _RATES
+        *rates, top = (factor * rate for rate in _RATES)
         rates = rates[: len(updates.couplings)]
         couplings = tuple(
             jax.tree.map(lambda g, rate=rate: -rate * g, coupling)
@@ -186,12 +195,12 @@ def trained_cnn(setting: Setting) -> hp.LayeredNetwork:
         hp.Holomorphic(1.0, 2), _loose(1e-4, 100), _loose(1e-3, 60), optimiser, normalise_pictures
     )
     return _after_training(
-        f"cnn-{setting.name}",
+        f"cnn-{setting.name}{'-scaled' if scaled else ''}",
         initial_cnn(setting),
         pictures(),
         method,
         steps=setting.cnn_training,
-        batch=16,
+        batch=batch,
     )
 
 
@@ -202,4 +211,7 @@ def mlp_weights(setting: Setting) -> dict[str, hp.LayeredNetwork]:
 
 def cnn_weights(setting: Setting) -> dict[str, hp.LayeredNetwork]:
     """The five-layer network's weights that are measured."""
-    return {"initial": initial_cnn(setting), "trained": trained_cnn(setting)}
+    return {
+        "initial": initial_cnn(setting),
+        "trained": trained_cnn(setting, scaled=True),
+    }

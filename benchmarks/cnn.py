@@ -10,7 +10,13 @@ import jax.numpy as jnp
 
 import holoprop as hp
 from benchmarks.baselines import gradient_step, paper_step
-from benchmarks.cases import cnn_weights, initial_cnn, picture_batch, pictures
+from benchmarks.cases import (
+    cnn_weights,
+    initial_cnn,
+    picture_batch,
+    pictures,
+    trained_cnn,
+)
 from benchmarks.references import agreement, small_circle_reference
 from benchmarks.rows import Row, no_worse, seconds, times
 from benchmarks.setting import Setting
@@ -98,7 +104,9 @@ def speed_rows(setting: Setting) -> list[Row]:
     if setting.whole_schedule:
         counted = "timed whole"
     rows = []
-    for weights, network in cnn_weights(setting).items():
+    # Rates that are too high for the batch make a network slow to settle.
+    harsh = {"harshly trained": trained_cnn(setting, scaled=False)}
+    for weights, network in (cnn_weights(setting) | harsh).items():
         calls = _paper_calls(setting, network, x, y)
         calls |= {name: lambda step=step, n=network: step(n, x, y) for name, step in fast.items()}
         timings = interleave(calls, repeats=setting.repeats)

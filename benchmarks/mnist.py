@@ -18,7 +18,7 @@ _AUTHORS = 0.174
 def speed_rows(setting: Setting) -> list[Row]:
     """Seconds of one gradient, and its error against the implicit gradient in float64.
 
-    Once by the library's default relaxations, and once by those of the preset `mnist-hep`, which
+    Once by the library's default relaxations, and once as the preset `mnist-hep` has it, which
     settles only as far as training needs.
     """
     x, y = digit_batch(_BATCH)
@@ -27,7 +27,7 @@ def speed_rows(setting: Setting) -> list[Row]:
     steps = {
         "paper": paper_step(_RADIUS, _POINTS, *setting.mlp_schedule),
         "default": gradient_step(estimator),
-        "preset": gradient_step(estimator, free=preset.free, nudged=preset.nudged),
+        "preset": gradient_step(preset.estimator, free=preset.free, nudged=preset.nudged),
     }
     rows = []
     for weights, network in mlp_weights(setting).items():
@@ -48,9 +48,7 @@ def speed_rows(setting: Setting) -> list[Row]:
             time, paper = timings[name].median, timings["paper"].median
             error = f"error {errors[name]:.1e}, paper's schedule {errors['paper']:.1e}"
             exact_enough = no_worse(errors[name], errors["paper"])
-            what = (
-                f"MNIST MLP, batch {_BATCH}, N = {_POINTS}, {weights} weights, {name} relaxations"
-            )
+            what = f"MNIST MLP, batch {_BATCH}, N = {_POINTS}, {weights} weights, {name} settings"
             rows += [
                 Row(
                     f"{what}: paper's schedule / fast path",

@@ -2,7 +2,12 @@
 
 import dataclasses
 
-from holoprop.cli._config import OptimiserConfig, RelaxationConfig, TrainConfig
+from holoprop.cli._config import (
+    EstimatorConfig,
+    OptimiserConfig,
+    RelaxationConfig,
+    TrainConfig,
+)
 
 # holoprop train
 #
@@ -11,6 +16,7 @@ from holoprop.cli._config import OptimiserConfig, RelaxationConfig, TrainConfig
 # The learning rate falls along a cosine, which steadies the last epochs.
 MNIST_SUBSET = TrainConfig(
     epochs=8,
+    estimator=EstimatorConfig(rule="fourier"),
     free=RelaxationConfig(anderson=5, tolerance=1e-3, max_steps=60),
     nudged=RelaxationConfig(anderson=3, tolerance=2e-2, max_steps=40),
     optimiser=OptimiserConfig(learning_rate=0.2, schedule="cosine", weight_decay=1e-4),
