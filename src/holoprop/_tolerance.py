@@ -16,7 +16,7 @@ from holoprop._types import Array, Float, RealScalar
 
 _RHO = 14.0
 # Of the bias, for nudged and free phases; then the loosest, and in float32 the tightest, of either.
-_NUDGED, _FREE = (0.2, 1e-2, 1e-4), (0.02, 1e-3, 3e-6)
+_NUDGED, _FREE = (0.4, 1e-2, 1e-4), (0.04, 1e-3, 3e-6)
 
 
 def needed_tolerance(
