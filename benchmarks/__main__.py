@@ -42,6 +42,7 @@ _ROWS: dict[str, Callable[[Setting], list[Row]]] = {
     "model": model.model_rows,
     "precision": precision.precision_rows,
     "deviation": deviation.deviation_rows,
+    "references": backprop.reference_rows,
 }
 
 

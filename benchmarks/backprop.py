@@ -29,11 +29,25 @@ def backprop_rows(setting: Setting) -> list[Row]:
     rows = []
     for weights, network in cnn_weights(setting).items():
         for batch in setting.batches:
-            rows += _compare(setting, weights, network, batch)
+            rows.append(_compare(setting, weights, network, batch))
     return rows
 
 
-def _compare(setting: Setting, weights: str, network: hp.LayeredNetwork, batch: int) -> list[Row]:
+def reference_rows(setting: Setting) -> list[Row]:
+    """Backpropagation through time and the implicit gradient, beside, at the smaller batch."""
+    x, y = picture_batch(setting.batches[0])
+    rows = []
+    for weights, network in cnn_weights(setting).items():
+        exact = small_circle_reference(f"cnn-{setting.name}", network, x, y)
+        rows += _references(setting, _what(len(y), weights), network, x, y, exact)
+    return rows
+
+
+def _what(batch: int, weights: str) -> str:
+    return f"five-layer CNN, batch {batch}, N = 2, radius {_RADIUS:g}, {weights} weights"
+
+
+def _compare(setting: Setting, weights: str, network: hp.LayeredNetwork, batch: int) -> Row:
     x, y = picture_batch(batch)
     small = batch == setting.batches[0]
     fast = gradient_step(hp.Holomorphic(_RADIUS, 2))
@@ -55,21 +69,15 @@ def _compare(setting: Setting, weights: str, network: hp.LayeredNetwork, batch: 
         "unsettled": int(aux.unsettled),
         "steps": {phase: int(count) for phase, count in aux.steps.items()},
     }
-    what = f"five-layer CNN, batch {batch}, N = 2, radius {_RADIUS:g}, {weights} weights"
     allowed = _ALLOWED[weights]
-    rows = [
-        Row(
-            f"{what}: fast path / BP step",
-            f"{allowed} or less, cosine {_COSINE} or more",
-            f"{times(own / backward)} ({seconds(own)} / {seconds(backward)}, {best}; cosine "
-            f"{cosine:.4f})",
-            own / backward <= allowed and cosine >= _COSINE,
-            data,
-        )
-    ]
-    if small:
-        rows += _references(setting, what, network, x, y, exact)
-    return rows
+    return Row(
+        f"{_what(batch, weights)}: fast path / BP step",
+        f"{allowed} or less, cosine {_COSINE} or more",
+        f"{times(own / backward)} ({seconds(own)} / {seconds(backward)}, {best}; cosine "
+        f"{cosine:.4f})",
+        own / backward <= allowed and cosine >= _COSINE,
+        data,
+    )
 
 
 def _references(
