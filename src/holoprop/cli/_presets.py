@@ -20,8 +20,8 @@ MNIST_SUBSET = TrainConfig(
 #
 # Table 1's hEP setting without noise on all of MNIST: batch 20, learning rate 0.05, N = 10, radius
 # 0.4, validated on the test split as the paper does, where nothing is chosen by it. 96.5 % accuracy
-# after two epochs and 96.8 % after four (seed 0); by the rule "fourier" 95.5 % and 96.7 %. The first
-# epoch takes 40 s and later ones 27 s on two shared cores.
+# after two epochs and 96.8 % after four (seed 0); by the rule "fourier" 95.5 % and 96.7 %. The
+# first epoch takes 40 s and later ones 27 s on two shared cores.
 # Phases settle to a tolerance instead of the paper's 200 and 50 steps.
 MNIST_HEP = dataclasses.replace(
     MNIST_SUBSET,
