@@ -212,3 +212,12 @@ def test_passes_a_saddle_as_the_inner_relaxation_does(start):
     np.testing.assert_allclose(plain.state, [[np.sign(start), 1.0]], rtol=1e-10)
     np.testing.assert_allclose(found.state, plain.state, rtol=1e-10)
     assert found.steps < plain.steps
+
+
+@pytest.mark.parametrize("start", [0.05, 0.03, 1e-3])
+def test_close_to_a_saddle_it_may_step_over_it(start):
+    """A known limit: it rests in a well and not on the saddle, but in the other one."""
+    inner = hp.Synchronous(max_steps=2000)
+    found = hp.relax(Saddle(), np.array([[start]]), relaxation=hp.Anderson(inner))
+    assert found.result[0] == hp.Result.SETTLED
+    np.testing.assert_allclose(found.state, [[-1.0, 1.0]], rtol=1e-10)

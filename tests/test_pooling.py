@@ -131,7 +131,9 @@ def compiled_change(pooling):
 
     @jax.jit
     def look(z, zeta):
-        both = lambda z: (pooling(z), pooling.derivative(z))  # noqa: E731
+        def both(z):
+            return pooling(z), pooling.derivative(z)
+
         return pooling.change(pooling.base(z), zeta), jax.jvp(both, (z,), (zeta,))[1]
 
     return look

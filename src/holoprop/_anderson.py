@@ -30,8 +30,8 @@ class Anderson(AbstractRelaxation):
     free state is leaving an unstable equilibrium, plain steps of the relaxation inside follow.
     Equilibria, stopping and noise are those of the relaxation inside; the residual is of its step,
     not of the mixed one. It looks for rest, not for a minimum: where there are several equilibria
-    it may come to another one than the relaxation inside would. Where the path itself is the
-    physics, use the relaxation inside alone.
+    it may come to another one than the relaxation inside would, an unstable one among them, most of
+    all from close to a saddle. Where the path itself is the physics, use the relaxation inside alone.
 
     Arguments:
         inner: `Sequential()` (default), `Synchronous()` or `GradientFlow(dt)`.

@@ -4,8 +4,8 @@ A gradient from N points at a radius has the bias of Eq. (9), which falls as (ra
 settling until one's own error is below that is enough. The numbers are measured (docs/speed.md):
 the least bias of the paper's networks at N = 2 and radius 1 is some 5e-3, of the five-layer CNN,
 which is rho = 14. The error from not settling is up to 15 times the free phases' tolerance, which
-is relative to the state and not to the response, and up to once the nudged phases'. Below 3e-6 and
-1e-4 little would be gained in float32 on the errors that rounding leaves anyway.
+is relative to the state and not to the response, and up to once the nudged phases'. In float32
+tolerances are at least 3e-6 and 1e-4, for speed: a bias below some 1e-4 is not reached with them.
 """
 
 import jax.numpy as jnp
