@@ -31,7 +31,8 @@ class Anderson(AbstractRelaxation):
     Equilibria, stopping and noise are those of the relaxation inside; the residual is of its step,
     not of the mixed one. It looks for rest, not for a minimum: where there are several equilibria
     it may come to another one than the relaxation inside would, an unstable one among them, most of
-    all from close to a saddle. Where the path itself is the physics, use the relaxation inside alone.
+    all from close to a saddle. Where the path itself is the physics, use the relaxation inside
+    alone.
 
     Arguments:
         inner: `Sequential()` (default), `Synchronous()` or `GradientFlow(dt)`.
