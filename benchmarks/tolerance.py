@@ -2,18 +2,23 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import holoprop as hp
 from benchmarks.baselines import gradient_step
-from benchmarks.cases import digit_batch, initial_mlp, picture_batch
-from benchmarks.references import agreement
+from benchmarks.cases import digit_batch, digits, initial_mlp, mlp_weights, picture_batch
+from benchmarks.references import agreement, implicit_reference, reference
 from benchmarks.rows import Row
 from benchmarks.setting import Setting
 
 _TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5)
+# Radius and N of the perceptron's biases, and the last of them with float32's tolerances, free and
+# nudged.
+_CIRCLES = ((0.4, 2), (0.1, 2), (0.4, 10))
+_PAIRS = ((1e-6, 1e-6), (1e-6, 1e-5), (3e-6, 3e-5), (1e-5, 1e-4), (1e-4, 1e-3))
 
 
 def _mixed(tolerance: float | str | None) -> hp.Anderson:
@@ -21,7 +26,64 @@ def _mixed(tolerance: float | str | None) -> hp.Anderson:
 
 
 def tolerance_rows(setting: Setting) -> list[Row]:
-    """Error over tolerance of either phase, and the bias beside it, in float64.
+    """What a tolerance costs in float64 and in float32, and the bias that it is measured by."""
+    return _in_double(setting) + _perceptron(setting)
+
+
+def _perceptron(setting: Setting) -> list[Row]:
+    """Biases of the perceptron's settled gradients; then float32's error from not settling."""
+    x, y = digit_batch(20)
+    rows = []
+    for weights, network in mlp_weights(setting).items():
+        exact = implicit_reference(f"mlp-{setting.name}", network, x, y)
+        circles = {
+            (radius, points): reference(
+                f"mlp-{setting.name}-{radius:g}-{points}",
+                network,
+                x,
+                y,
+                hp.Holomorphic(radius, points),
+            )
+            for radius, points in _CIRCLES
+        }
+        biases = {
+            f"radius {radius:g}, N = {points}": agreement(_tree(network, settled), exact)
+            for (radius, points), settled in circles.items()
+        }
+        radius, points = _CIRCLES[-1]
+        errors = {}
+        for free, nudged in _PAIRS:
+            step = gradient_step(
+                hp.Holomorphic(radius, points), free=_mixed(free), nudged=_mixed(nudged)
+            )
+            grads = step(network, x, y)[1]
+            errors[f"{free:g} / {nudged:g}"] = agreement(grads, circles[radius, points])
+        for what, found in (
+            ("bias", biases),
+            (f"float32, radius {radius:g}, N = {points}, error by tolerance free / nudged", errors),
+        ):
+            told = {name: alignment.relative_error for name, alignment in found.items()}
+            rows.append(
+                Row(
+                    f"MNIST MLP, {len(y)} digits, {weights} weights: {what}",
+                    "",
+                    "; ".join(f"{name}: {error:.1e}" for name, error in told.items()),
+                    None,
+                    {"images": digits().name, "relative_error": told},
+                )
+            )
+    return rows
+
+
+def _tree(network: hp.LayeredNetwork, leaves: list[np.ndarray]) -> Any:
+    """A gradient from its arrays."""
+    return jax.tree.unflatten(
+        jax.tree.structure(eqx.filter(network, eqx.is_inexact_array)), leaves
+    )
+
+
+def _in_double(setting: Setting) -> list[Row]:
+    """Error over tolerance of either phase, and the bias beside it.
 
     On the multi-layer perceptron with calm weights (deviation 0.05) and with its initial ones, and
     on a narrow five-layer network.

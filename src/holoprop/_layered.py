@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 
 from holoprop._activations import AbstractActivation
@@ -15,6 +16,15 @@ from holoprop._energy import AbstractEnergy
 from holoprop._layered_dynamics import Centre, LayeredDeviation, LayeredDynamics, Layers, Maps
 from holoprop._linear_maps import Precision
 from holoprop._types import Array, Inexact, Input, PyTree, Scalar, State, Target
+
+
+def _along(pull: Array, z: Array) -> Scalar:
+    """Nothing, with the derivative `pull` by a pre-pooling value.
+
+    It stands for a value whose derivative is known: what makes z and nothing else is differentiated
+    by the chain rule, in particular no pooling.
+    """
+    return jnp.sum(jax.lax.stop_gradient(pull) * (z - jax.lax.stop_gradient(z)))
 
 
 class LayeredNetwork(AbstractEnergy):
@@ -166,25 +176,42 @@ class LayeredNetwork(AbstractEnergy):
         return LayeredDeviation(self.couplings, maps, self.activation, prepared, force)
 
     def interaction_change(self, centre: Layers, delta: Layers, x: Input) -> Scalar:
-        """-Phi's change, by the product rule for differences and the poolings' difference forms."""
-        total: Array = -jnp.sum(delta[0] * self.prepare(x))
+        """-Phi's change, with derivatives by the local rule: pull times lower activity."""
+        total = self._input_term(delta[0], x)
         for index, coupling in enumerate(self.couplings[1:]):
-            z = coupling.linear(centre[index])
-            moved = coupling.drive_change(coupling.base(z), coupling.linear(delta[index]))
-            total = total - jnp.sum(delta[index + 1] * coupling.drive(z))
-            total = total - jnp.sum((centre[index + 1] + delta[index + 1]) * moved)
+            z, zeta = coupling.linear(centre[index]), coupling.linear(delta[index])
+            above, alpha = centre[index + 1], delta[index + 1]
+            at, moved = jax.lax.stop_gradient((z, zeta))
+            base = coupling.base(at)
+            change = coupling.drive_change(base, moved)
+            total = total - jnp.sum(alpha * coupling.drive(at)) - jnp.sum((above + alpha) * change)
+            pull = coupling.pull_change(base, moved, above, alpha)
+            total = total - _along(pull, z) - _along(coupling.pull(at, above) + pull, zeta)
         return total
 
     def interaction_difference(self, centre: Layers, delta: Layers, x: Input) -> Scalar:
         """-Phi's difference between two opposite deviations, for one application of each map."""
-        total: Array = -2 * jnp.sum(delta[0] * self.prepare(x))
+        total = 2 * self._input_term(delta[0], x)
         for index, coupling in enumerate(self.couplings[1:]):
             z, zeta = coupling.linear(centre[index]), coupling.linear(delta[index])
-            base = coupling.base(z)
-            up, down = coupling.drive_change(base, zeta), coupling.drive_change(base, -zeta)
-            total = total - jnp.sum(centre[index + 1] * (up - down))
-            total = total - jnp.sum(delta[index + 1] * (2 * coupling.drive(z) + up + down))
+            above, alpha = centre[index + 1], delta[index + 1]
+            at, moved = jax.lax.stop_gradient((z, zeta))
+            base = coupling.base(at)
+            up, down = coupling.drive_change(base, moved), coupling.drive_change(base, -moved)
+            total = total - jnp.sum(above * (up - down))
+            total = total - jnp.sum(alpha * (2 * coupling.drive(at) + up + down))
+            up = coupling.pull_change(base, moved, above, alpha)
+            down = coupling.pull_change(base, -moved, above, -alpha)
+            total = total - _along(up - down, z)
+            total = total - _along(2 * coupling.pull(at, above) + up + down, zeta)
         return total
+
+    def _input_term(self, above: Array, x: Input) -> Scalar:
+        """The first coupling's part of -Phi, with derivatives by the local rule."""
+        first = self.couplings[0]
+        z = first.linear(self._input(x))
+        at = jax.lax.stop_gradient(z)
+        return -jnp.sum(above * first.drive(at)) - _along(first.pull(at, above), z)
 
     def non_holomorphic_parts(self) -> tuple[str, ...]:
         """The activation, and each coupling's pooling, that are not holomorphic."""

@@ -6,11 +6,13 @@ and sums are taken in the states' own.
 """
 
 import abc
-from typing import TypeAlias
+import functools
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from holoprop._tree import apply_real
 from holoprop._types import Array, Float, Inexact
@@ -87,6 +89,61 @@ def convolved_shape(
     return (height + grow - kernel_height, width + grow - kernel_width, channels)
 
 
+def _over_patches(s: Array, weight: Array, padding: int, precision: Precision) -> Array:
+    """A convolution as one matrix product."""
+    height, width, channels = convolved_shape(s.shape, weight.shape, padding)
+    kernel_height, kernel_width = weight.shape[:2]
+    padded = jnp.pad(s, [(padding, padding)] * 2 + [(0, 0)])
+    patches = jnp.concatenate(
+        [
+            padded[i : i + height, j : j + width]
+            for i in range(kernel_height)
+            for j in range(kernel_width)
+        ],
+        axis=-1,
+    )
+    product = jnp.matmul(
+        _rounded(patches.reshape(height * width, -1), precision),
+        weight.reshape(-1, channels),
+        precision=_algorithm(precision),
+        preferred_element_type=s.dtype,
+    )
+    return product.reshape(height, width, channels)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _convolved(s: Array, weight: Array, padding: int, precision: Precision) -> Array:
+    """A convolution as the compiler has it."""
+    return jax.lax.conv_general_dilated(
+        _rounded(s, precision)[None],
+        weight,
+        window_strides=(1, 1),
+        padding=[(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=_algorithm(precision),
+        preferred_element_type=s.dtype,
+    )[0]
+
+
+@functools.partial(_convolved.defjvp, symbolic_zeros=True)
+def _(padding: int, precision: Precision, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """Derivatives by matrix products.
+
+    Reverse mode would turn a convolution into ones with their axes in another order, which XLA on a
+    CPU runs in plain loops wherever they stand inside a loop, fifty times slower.
+    """
+    # Patches are nine times as large as what they are made of: not worth keeping.
+    product = jax.checkpoint(functools.partial(_over_patches, padding=padding, precision=precision))
+    (s, weight), (ds, dweight) = primals, tangents
+    z = _convolved(s, weight, padding, precision)
+    terms = []
+    if not isinstance(ds, SymbolicZero):
+        terms.append(product(ds, weight))
+    if not isinstance(dweight, SymbolicZero):
+        terms.append(product(s, dweight))
+    return z, sum(terms[1:], terms[0]) if terms else jnp.zeros_like(z)
+
+
 class ConvMap(AbstractLinearMap):
     """A convolution with stride 1.
 
@@ -127,47 +184,17 @@ class ConvMap(AbstractLinearMap):
         same = self.z_shape[:2] == (height, width)
         return same and height * width > _SMALL_MAP and channels >= _FEW_CHANNELS
 
-    def _convolve(self, s: Array, weight: Array) -> Array:
-        return jax.lax.conv_general_dilated(
-            _rounded(s, self.precision)[None],
-            weight,
-            window_strides=(1, 1),
-            padding=[(self.padding, self.padding)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=_algorithm(self.precision),
-            preferred_element_type=s.dtype,
-        )[0]
-
-    def _over_patches(self, s: Array) -> Array:
-        kernel_height, kernel_width = self.weight.shape[:2]
-        height, width, channels = self.z_shape
-        padded = jnp.pad(s, [(self.padding, self.padding)] * 2 + [(0, 0)])
-        patches = jnp.concatenate(
-            [
-                padded[i : i + height, j : j + width]
-                for i in range(kernel_height)
-                for j in range(kernel_width)
-            ],
-            axis=-1,
-        )
-        product = jnp.matmul(
-            _rounded(patches.reshape(height * width, -1), self.precision),
-            self.weight.reshape(-1, channels),
-            precision=_algorithm(self.precision),
-            preferred_element_type=s.dtype,
-        )
-        return product.reshape(self.z_shape)
-
     def forward(self, below: Inexact[Array, "h w c"]) -> Inexact[Array, "h2 w2 out"]:
         """W * s."""
-        if self._by_compiler:
-            return apply_real(lambda s: self._convolve(s, self.weight), below)
-        return apply_real(self._over_patches, below)
+        convolve = _convolved if self._by_compiler else _over_patches
+        return apply_real(lambda s: convolve(s, self.weight, self.padding, self.precision), below)
 
     def transposed(self, z: Inexact[Array, "h2 w2 out"]) -> Inexact[Array, "h w c"]:
         """W^T * z."""
         if self._by_compiler:
-            return apply_real(lambda s: self._convolve(s, self.flipped), z)
+            return apply_real(
+                lambda s: _convolved(s, self.flipped, self.padding, self.precision), z
+            )
         return apply_real(self._scatter_patches, z)
 
     def _scatter_patches(self, z: Array) -> Array:
