@@ -77,9 +77,7 @@ def _perceptron(setting: Setting) -> list[Row]:
 
 def _tree(network: hp.LayeredNetwork, leaves: list[np.ndarray]) -> Any:
     """A gradient from its arrays."""
-    return jax.tree.unflatten(
-        jax.tree.structure(eqx.filter(network, eqx.is_inexact_array)), leaves
-    )
+    return jax.tree.unflatten(jax.tree.structure(eqx.filter(network, eqx.is_inexact_array)), leaves)
 
 
 def _in_double(setting: Setting) -> list[Row]:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 
 import equinox as eqx
 import jax
@@ -226,3 +227,66 @@ def test_conv_that_leaves_nothing():
         hp.Conv.init((2, 2, 1), 3, padding=0, key=KEY)
     with pytest.raises(ValueError, match=r"leave \(0, 0, 3\)"):
         hp.Conv.init((1, 1, 1), 3, pooling=hp.AveragePool(2), key=KEY)
+
+
+# Slopes of convolutions --------------------------------------------------------------------------
+
+
+def by_compiler():
+    """An input and weights of a map that is left to the compiler, and a direction for each."""
+    rng = np.random.default_rng(0)
+    shapes = [(6, 5, 8), (3, 3, 8, 4)] * 2
+    s, weight, *along = (jnp.asarray(rng.normal(size=shape)) for shape in shapes)
+    return (s, weight), along
+
+
+def plain(s, weight):
+    return jax.lax.conv_general_dilated(
+        s[None], weight, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )[0]
+
+
+def ours(s, weight):
+    return hp.Conv(weight, jnp.zeros(weight.shape[-1]), s.shape).linear(s)
+
+
+def test_slopes_of_a_convolution():
+    """Forward and reverse mode, by input, by weights and by both, as the compiler's own."""
+    primals, tangents = by_compiler()
+    for which in [(0,), (1,), (0, 1)]:
+
+        def close(convolve, which=which):
+            def one(*chosen):
+                arguments = list(primals)
+                for place, value in zip(which, chosen, strict=True):
+                    arguments[place] = value
+                return convolve(*arguments)
+
+            at, along = ([pair[i] for i in which] for pair in (primals, tangents))
+            z, slope = jax.jvp(one, at, along)
+            _, back = jax.vjp(one, *at)
+            return z, slope, back(jnp.sin(z))
+
+        for found, wanted in zip(
+            jax.tree.leaves(close(ours)), jax.tree.leaves(close(plain)), strict=True
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-11)
+
+
+def test_slopes_inside_a_loop_have_no_slow_convolution():
+    """XLA on a CPU runs one with its axes in another order in plain loops, if it is in a loop."""
+    (s, weight), _ = by_compiler()
+
+    def slopes(convolve):
+        def total(s, weight):
+            return jnp.sum(jnp.sin(jax.vmap(convolve, (0, None))(s, weight)))
+
+        def one(s):
+            return jax.grad(total, argnums=(0, 1))(s, weight)
+
+        batch = jnp.stack([jnp.stack([s, s]), jnp.stack([2 * s, s])])
+        program = jax.jit(lambda batch: jax.lax.map(one, batch)).lower(batch).compile().as_text()
+        return set(re.findall(r"convolution\(.*dim_labels=([^, ]+)", program))
+
+    assert slopes(ours) == {"b01f_01io->b01f"}
+    assert len(slopes(plain)) > 1

@@ -207,6 +207,33 @@ def test_change_of_the_interaction(name):
     np.testing.assert_allclose(change, slope, rtol=1e-11)
 
 
+@pytest.mark.parametrize("name", ["regressor", "vgg"])
+def test_slopes_of_the_interactions_changes(name):
+    """By parameters and input: those of the interaction itself, through its poolings too."""
+    network = NETWORKS[name]()
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=network.input_shape))
+    centre = jax.tree.map(lambda s: s + 0.3, network.init_state(x))
+    rng = np.random.default_rng(1)
+    delta = tuple(jnp.asarray(0.3 * rng.normal(size=layer.shape)) for layer in centre)
+
+    def at(network, x, sign):
+        return network.interaction(jax.tree.map(lambda s, d: s + sign * d, centre, delta), x)
+
+    def slopes(function):
+        trainable, fixed = eqx.partition(network, eqx.is_inexact_array)
+        grad = jax.jit(jax.grad(lambda n, x: function(eqx.combine(n, fixed), x), argnums=(0, 1)))
+        return jax.tree.leaves(grad(trainable, x))
+
+    changes = slopes(lambda n, x: n.interaction_change(centre, delta, x))
+    for found, wanted in zip(changes, slopes(lambda n, x: at(n, x, 1) - at(n, x, 0)), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+    differences = slopes(lambda n, x: n.interaction_difference(centre, delta, x))
+    for found, wanted in zip(
+        differences, slopes(lambda n, x: at(n, x, 1) - at(n, x, -1)), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+
+
 def test_energy_of_a_linear_network_at_rest():
     """|s|^2/2 - Phi, and the state solves a linear system."""
     sizes = [6, 5, 4, 3]

@@ -140,7 +140,10 @@ class AbstractEnergy(eqx.Module):
         return GradientDeviation(lambda state: self.energy(state, x), centre, force)
 
     def interaction_change(self, centre: State, delta: State, x: Input) -> Scalar:
-        """Change of `interaction` from `centre` to `centre + delta`, accurate relative to delta."""
+        """Change of `interaction` from `centre` to `centre + delta`, accurate relative to delta.
+
+        It has to have the derivatives by the parameters and the input, and no others.
+        """
         return change_along(lambda state: self.interaction(state, x), centre, delta)
 
     def interaction_difference(self, centre: State, delta: State, x: Input) -> Scalar:
