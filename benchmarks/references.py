@@ -82,13 +82,15 @@ def small_circle_reference(
     return reference(f"{name}-small-circle", network, x, y, hp.Holomorphic(0.01, 2))
 
 
-def agreement(grads: Any, exact: list[np.ndarray]) -> hp.Alignment:
-    """Cosine and relative error against a reference, compared in float64."""
+def agreement(grads: Any, exact: Any) -> hp.Alignment:
+    """Cosine and relative error against a reference, array by array, compared in float64."""
     leaves, structure = jax.tree.flatten(eqx.filter(grads, eqx.is_inexact_array))
     with jax.enable_x64(True):
         ours = jax.tree.unflatten(
             structure, [jnp.asarray(np.asarray(g, np.float64)) for g in leaves]
         )
-        theirs = jax.tree.unflatten(structure, [jnp.asarray(g, jnp.float64) for g in exact])
+        theirs = jax.tree.unflatten(
+            structure, [jnp.asarray(g, jnp.float64) for g in jax.tree.leaves(exact)]
+        )
         alignment = hp.gradient_alignment(ours, theirs)
     return jax.tree.map(float, alignment)

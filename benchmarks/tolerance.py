@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +46,7 @@ def _perceptron(setting: Setting) -> list[Row]:
             for radius, points in _CIRCLES
         }
         biases = {
-            f"radius {radius:g}, N = {points}": agreement(_tree(network, settled), exact)
+            f"radius {radius:g}, N = {points}": agreement(settled, exact)
             for (radius, points), settled in circles.items()
         }
         radius, points = _CIRCLES[-1]
@@ -73,11 +72,6 @@ def _perceptron(setting: Setting) -> list[Row]:
                 )
             )
     return rows
-
-
-def _tree(network: hp.LayeredNetwork, leaves: list[np.ndarray]) -> Any:
-    """A gradient from its arrays."""
-    return jax.tree.unflatten(jax.tree.structure(eqx.filter(network, eqx.is_inexact_array)), leaves)
 
 
 def _in_double(setting: Setting) -> list[Row]:
