@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from holoprop._dynamics import AbstractDynamics
 from holoprop._linear_maps import Precision
-from holoprop._relaxation import AbstractRelaxation, Tolerance, residual
+from holoprop._relaxation import AbstractRelaxation, Tolerance
 from holoprop._steppers import Sequential
 from holoprop._tree import dot, is_complex, real_dtype, squared_norm
 from holoprop._types import Array, Bool, Float, Inexact, Int, PyTree, State
@@ -100,7 +100,7 @@ class Anderson(AbstractRelaxation):
     ) -> tuple[PyTree[Any], Float[jax.Array, ""]]:
         """One step of the inner relaxation, mixed with those before it."""
         current, results, changes, gram, guard, before = carry
-        result, _ = self.inner.step(
+        result, moved = self.inner.step(
             dynamics, current, count=count, noise=noise, backwards=backwards
         )
         old, new = self.inner.state(dynamics, current), self.inner.state(dynamics, result)
@@ -126,7 +126,7 @@ class Anderson(AbstractRelaxation):
             before = (old, change)
         age = (slot - jnp.arange(self.depth)) % self.depth
         weights = _mixing_weights(
-            gram, jnp.sqrt(squared_norm(new)), newest=newest, valid=age < guard.mixable
+            gram, jnp.sqrt(squared_norm(old)), newest=newest, valid=age < guard.mixable
         )
 
         def mix(history: Array) -> Array:
@@ -136,7 +136,7 @@ class Anderson(AbstractRelaxation):
             return sum(terms[1:], terms[0])
 
         mixed = jax.tree.map(mix, results)
-        return (mixed, results, changes, gram, guard, before), residual(dynamics, current, result)
+        return (mixed, results, changes, gram, guard, before), moved
 
     def state(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> State:
         """The mixed state."""
