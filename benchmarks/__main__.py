@@ -87,6 +87,8 @@ def main() -> int:
         for row in groups[name]:
             print(f"{row.what}\n    asked {row.asked or '-'}; measured {row.measured}; {row.met}")
         print(f"-- {name}: {time.perf_counter() - started:.0f} s", flush=True)
+        # Each compiled kernel holds mapped memory, of which a process may have only so many pieces.
+        jax.clear_caches()
     print(f"results: {path}")
     return int(failed)
 

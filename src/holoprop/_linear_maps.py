@@ -94,14 +94,10 @@ def _over_patches(s: Array, weight: Array, padding: int, precision: Precision) -
     height, width, channels = convolved_shape(s.shape, weight.shape, padding)
     kernel_height, kernel_width = weight.shape[:2]
     padded = jnp.pad(s, [(padding, padding)] * 2 + [(0, 0)])
-    patches = jnp.concatenate(
-        [
-            padded[i : i + height, j : j + width]
-            for i in range(kernel_height)
-            for j in range(kernel_width)
-        ],
-        axis=-1,
-    )
+    # Along one axis after the other: each slice is a loop for the compiler to make.
+    rows = [padded[:, j : j + width] for j in range(kernel_width)]
+    strips = jnp.concatenate(rows, axis=-1)
+    patches = jnp.concatenate([strips[i : i + height] for i in range(kernel_height)], axis=-1)
     product = jnp.matmul(
         _rounded(patches.reshape(height * width, -1), precision),
         weight.reshape(-1, channels),
@@ -111,8 +107,7 @@ def _over_patches(s: Array, weight: Array, padding: int, precision: Precision) -
     return product.reshape(height, width, channels)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _convolved(s: Array, weight: Array, padding: int, precision: Precision) -> Array:
+def _convolution(s: Array, weight: Array, padding: int, precision: Precision) -> Array:
     """A convolution as the compiler has it."""
     return jax.lax.conv_general_dilated(
         _rounded(s, precision)[None],
@@ -125,22 +120,28 @@ def _convolved(s: Array, weight: Array, padding: int, precision: Precision) -> A
     )[0]
 
 
-@functools.partial(_convolved.defjvp, symbolic_zeros=True)
-def _(padding: int, precision: Precision, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """Derivatives by matrix products.
+# The same with derivatives of our own.
+_convolve = jax.custom_jvp(_convolution, nondiff_argnums=(2, 3))
 
-    Reverse mode would turn a convolution into ones with their axes in another order, which XLA on a
-    CPU runs in plain loops wherever they stand inside a loop, fifty times slower.
+
+@functools.partial(_convolve.defjvp, symbolic_zeros=True)
+def _slope(padding: int, precision: Precision, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """Derivatives by matrix products on a CPU, else by convolutions.
+
+    Reverse mode turns a convolution into ones with their axes in another order, which XLA on a CPU
+    runs in plain loops wherever they stand inside a loop, fifty times slower.
     """
-    # Patches are nine times as large as what they are made of: not worth keeping.
-    product = jax.checkpoint(functools.partial(_over_patches, padding=padding, precision=precision))
+    product = _convolution
+    if jax.default_backend() == "cpu":
+        # Patches are nine times as large as what they are made of: not worth keeping.
+        product = jax.checkpoint(_over_patches, static_argnums=(2, 3))
     (s, weight), (ds, dweight) = primals, tangents
-    z = _convolved(s, weight, padding, precision)
+    z = _convolve(s, weight, padding, precision)
     terms = []
     if not isinstance(ds, SymbolicZero):
-        terms.append(product(ds, weight))
+        terms.append(product(ds, weight, padding, precision))
     if not isinstance(dweight, SymbolicZero):
-        terms.append(product(s, dweight))
+        terms.append(product(s, dweight, padding, precision))
     return z, sum(terms[1:], terms[0]) if terms else jnp.zeros_like(z)
 
 
@@ -186,15 +187,13 @@ class ConvMap(AbstractLinearMap):
 
     def forward(self, below: Inexact[Array, "h w c"]) -> Inexact[Array, "h2 w2 out"]:
         """W * s."""
-        convolve = _convolved if self._by_compiler else _over_patches
+        convolve = _convolve if self._by_compiler else _over_patches
         return apply_real(lambda s: convolve(s, self.weight, self.padding, self.precision), below)
 
     def transposed(self, z: Inexact[Array, "h2 w2 out"]) -> Inexact[Array, "h w c"]:
         """W^T * z."""
         if self._by_compiler:
-            return apply_real(
-                lambda s: _convolved(s, self.flipped, self.padding, self.precision), z
-            )
+            return apply_real(lambda s: _convolve(s, self.flipped, self.padding, self.precision), z)
         return apply_real(self._scatter_patches, z)
 
     def _scatter_patches(self, z: Array) -> Array:
@@ -206,15 +205,13 @@ class ConvMap(AbstractLinearMap):
             self.weight.reshape(-1, out).T,
             precision=_algorithm(self.precision),
             preferred_element_type=z.dtype,
-        ).reshape(height, width, kernel_height * kernel_width, channels)
+        ).reshape(height, width, kernel_height, kernel_width, channels)
         tall, wide = height + kernel_height - 1, width + kernel_width - 1
-        total = sum(
-            jnp.pad(
-                patches[:, :, kernel_width * i + j],
-                [(i, tall - height - i), (j, wide - width - j), (0, 0)],
-            )
-            for i in range(kernel_height)
-            for j in range(kernel_width)
-        )
+        strips = jnp.zeros((tall, width, kernel_width, channels), z.dtype)
+        for i in range(kernel_height):
+            strips = strips + jnp.pad(patches[:, :, i], [(i, tall - height - i), *[(0, 0)] * 3])
+        total = jnp.zeros((tall, wide, channels), z.dtype)
+        for j in range(kernel_width):
+            total = total + jnp.pad(strips[:, :, j], [(0, 0), (j, wide - width - j), (0, 0)])
         cut = self.padding
-        return jnp.asarray(total)[cut : tall - cut, cut : wide - cut]
+        return total[cut : tall - cut, cut : wide - cut]

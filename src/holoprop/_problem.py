@@ -78,6 +78,12 @@ class Problem(eqx.Module):
         return jnp.finfo(jnp.result_type(*(leaf.dtype for leaf in leaves))).dtype
 
     @property
+    def _example(self) -> tuple[PyTree[Any], PyTree[Any]]:
+        """Shapes and dtypes of one example's input and aim."""
+        batched = jax.eval_shape(lambda *tree: tree, self.x, self.aim)
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batched)
+
+    @property
     def is_real(self) -> bool:
         """Whether energy and cost are real on real states: s*(conj beta) = conj s*(beta)."""
 
@@ -86,7 +92,7 @@ class Problem(eqx.Module):
             values = [self.energy.energy(state, x)]
             return values if aim is None else [*values, aim.cost(self.energy, state)]
 
-        values = jax.eval_shape(jax.vmap(scalars), self.x, self.aim)
+        values = jax.eval_shape(scalars, *self._example)
         return not any(jnp.issubdtype(v.dtype, jnp.complexfloating) for v in values)
 
     def check_complex(self) -> None:
@@ -104,7 +110,7 @@ class Problem(eqx.Module):
             values = {"energy": self.energy.energy(state, x)}
             return values if aim is None else values | {"cost": aim.cost(self.energy, state)}
 
-        for name, value in jax.eval_shape(jax.vmap(scalars), self.x, self.aim).items():
+        for name, value in jax.eval_shape(scalars, *self._example).items():
             if not jnp.issubdtype(value.dtype, jnp.complexfloating):
                 raise ValueError(
                     f"{type(self.energy).__name__}.{name} returns {value.dtype} for a complex "
