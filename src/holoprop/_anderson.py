@@ -126,7 +126,7 @@ class Anderson(AbstractRelaxation):
             before = (old, change)
         age = (slot - jnp.arange(self.depth)) % self.depth
         weights = _mixing_weights(
-            gram, jnp.sqrt(squared_norm(old)), newest=newest, valid=age < guard.mixable
+            gram, jnp.sqrt(squared_norm(new)), newest=newest, valid=age < guard.mixable
         )
 
         def mix(history: Array) -> Array:
