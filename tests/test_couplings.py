@@ -250,8 +250,10 @@ def ours(s, weight):
     return hp.Conv(weight, jnp.zeros(weight.shape[-1]), s.shape).linear(s)
 
 
-def test_slopes_of_a_convolution():
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_slopes_of_a_convolution(backend, monkeypatch):
     """Forward and reverse mode, by input, by weights and by both, as the compiler's own."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     primals, tangents = by_compiler()
     for which in [(0,), (1,), (0, 1)]:
 

@@ -121,9 +121,10 @@ class LayeredNetwork(AbstractEnergy):
     def interaction(self, state: Layers, x: Input) -> Scalar:
         """-Phi, the only part of the energy in which parameters and input stand."""
         below = (self._input(x), *state[:-1])
-        return -sum(  # type: ignore[return-value]
+        phis = [
             c.phi(s_in, s_out) for c, s_in, s_out in zip(self.couplings, below, state, strict=True)
-        )
+        ]
+        return -sum(phis[1:], phis[0])
 
     def energy(self, state: Layers, x: Input) -> Scalar:
         """E = sum_l [s_l . u_l - A(u_l)] - Phi, with u_l = dPhi/ds_l and A' = activation.

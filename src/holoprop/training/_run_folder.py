@@ -74,8 +74,8 @@ class RunFolder:
 
     def save_weights(self, network: AbstractEnergy) -> str:
         """Write `weights.npz`, one array for each of the network's, and return their sha256."""
-        arrays = named_arrays(network)
-        np.savez(self.path / "weights.npz", **arrays)  # type: ignore[arg-type]
+        arrays: dict[str, Any] = dict(named_arrays(network))
+        np.savez(self.path / "weights.npz", **arrays)
         return weights_sha256(network)
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
