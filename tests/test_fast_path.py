@@ -1,6 +1,6 @@
 """What makes gradients fast changes none of their digits: each saving against the plain way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -12,7 +12,7 @@ import zoo
 from jax.flatten_util import ravel_pytree
 
 import holoprop as hp
-from holoprop import _crowd, _microbatches, _readings
+from holoprop import _crowd, _microbatches, _readings, _turns
 from holoprop._problem import Problem
 
 KEY = jax.random.key(0)
@@ -247,19 +247,100 @@ def test_sizes_of_parts(batch: int, size: int) -> None:
     assert _microbatches.part_size(problem) == size
 
 
+@pytest.fixture
+def taking_turns(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Any network settles three examples at a time, as large ones do on a processor."""
+    monkeypatch.setattr(_crowd, "_MANY_UNITS", 1)
+    monkeypatch.setattr(_turns, "SEATS", 3)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+def uneven(batch: int) -> tuple[hp.LayeredNetwork, jax.Array]:
+    """From nothing to saturation, so that some inputs need many times the steps of others."""
+    network = hp.mlp([6, 5, 5, 3], weight_std=0.9, key=jax.random.key(3))
+    x = jax.random.uniform(jax.random.key(4), (batch, 6))
+    return network, jnp.linspace(0, 3, batch)[:, None] * x
+
+
+def assert_as_alone(together: hp.Equilibrium, alone: list[hp.Equilibrium]) -> None:
+    assert len({int(a.steps) for a in alone}) > 1
+    assert int(together.steps) == max(int(a.steps) for a in alone)
+    np.testing.assert_array_equal(together.result, jnp.concatenate([a.result for a in alone], -1))
+    for layer, *others in zip(together.state, *(a.state for a in alone), strict=True):
+        axis = together.residual.ndim - 1
+        np.testing.assert_allclose(layer, jnp.concatenate(others, axis), atol=1e-11)
+
+
 @pytest.mark.parametrize("batch", [3, 17, 40])
 def test_stragglers_go_on_alone_to_the_same_rest(batch: int) -> None:
     """A batch that is settled in stages, against each example by itself."""
-    network = hp.mlp([6, 5, 5, 3], weight_std=0.9, key=jax.random.key(3))
-    # From nothing to saturation, so that some need many times the steps of others.
-    x = jnp.linspace(0, 3, batch)[:, None] * jax.random.uniform(jax.random.key(4), (batch, 6))
-    together = hp.relax(network, x)
-    alone = [hp.relax(network, example[None]) for example in x]
-    assert len({int(a.steps) for a in alone}) > 1
-    assert int(together.steps) == max(int(a.steps) for a in alone)
-    np.testing.assert_array_equal(together.result, [a.result[0] for a in alone])
-    for layer, *others in zip(together.state, *(a.state for a in alone), strict=True):
-        np.testing.assert_allclose(layer, jnp.concatenate(others), atol=1e-11)
+    network, x = uneven(batch)
+    assert_as_alone(hp.relax(network, x), [hp.relax(network, example[None]) for example in x])
+
+
+@pytest.mark.parametrize("batch", [2, 3, 11])
+@pytest.mark.parametrize("relaxation", [hp.Sequential(), hp.Anderson(), hp.GradientFlow(0.5)])
+@pytest.mark.usefixtures("taking_turns")
+def test_examples_in_turns_come_to_the_same_rest(
+    batch: int, relaxation: hp.AbstractRelaxation
+) -> None:
+    """In whichever seat and after whomever an example settles, it is as if it were alone."""
+    network, x = uneven(batch)
+    options = {"relaxation": relaxation}
+    assert_as_alone(
+        hp.relax(network, x, **options), [hp.relax(network, e[None], **options) for e in x]
+    )
+
+
+@pytest.mark.usefixtures("taking_turns")
+def test_nudged_examples_in_turns_come_to_the_same_rest() -> None:
+    """Every example under every point of a circle."""
+    network, x = uneven(7)
+    y = jnp.arange(7) % 3
+    for nudge in (jnp.array([0.1, 0.1j]), jnp.array(0.2)):
+        alone = [
+            hp.relax(network, x[i : i + 1], nudge=nudge, target=y[i : i + 1]) for i in range(7)
+        ]
+        assert_as_alone(hp.relax(network, x, nudge=nudge, target=y), alone)
+
+
+@pytest.mark.usefixtures("taking_turns")
+def test_who_does_not_settle_leaves_its_seat() -> None:
+    """Diverged or out of steps, it keeps its own result and leaves no trace in its followers."""
+    network, x = uneven(11)
+    x = x.at[1].set(jnp.nan).at[9].set(jnp.inf)
+    for relaxation in (hp.Anderson(hp.Sequential(max_steps=9)), hp.Sequential(max_steps=9)):
+        # Traced, where values are not known and not checked.
+        relax = eqx.filter_jit(lambda x, r=relaxation: hp.relax(network, x, relaxation=r))
+        together, alone = relax(x), [relax(e[None]) for e in x]
+        assert {*together.result.tolist()} == {*hp.Result}
+        assert_as_alone(together, alone)
+
+
+@pytest.mark.usefixtures("taking_turns")
+def test_rounded_examples_in_turns_are_polished() -> None:
+    network, x = uneven(7)
+    rounded = hp.relax(network, x, relaxation=hp.Anderson(hp.Sequential(precision="bfloat16")))
+    exact = hp.relax(network, x)
+    assert set(rounded.result.tolist()) == {hp.Result.SETTLED}
+    assert error(rounded.state, exact.state) <= 1e-11
+
+
+@pytest.mark.usefixtures("taking_turns")
+def test_networks_under_vmap_take_turns_together() -> None:
+    networks = eqx.filter_vmap(lambda key: hp.mlp([6, 4, 4, 4], weight_std=0.7, key=key))(
+        jax.random.split(KEY, 3)
+    )
+    x = jnp.linspace(0, 3, 7)[:, None] * jax.random.uniform(jax.random.key(1), (7, 6))
+    together = eqx.filter_vmap(lambda network: hp.relax(network, x))(networks)
+    for index in range(3):
+        one = jax.tree.map(lambda a, i=index: a[i] if eqx.is_array(a) else a, networks)
+        alone = hp.relax(one, x)
+        assert int(alone.steps) <= int(together.steps[index])
+        np.testing.assert_array_equal(together.result[index], alone.result)
+        assert error([s[index] for s in together.state], alone.state) <= 1e-11
 
 
 def test_networks_under_vmap_go_through_one_loop() -> None:

@@ -71,6 +71,11 @@ class Anderson(AbstractRelaxation):
         """As the relaxation inside."""
         return self.inner.from_feed_forward
 
+    @property
+    def starts(self) -> PyTree[bool]:
+        """All but the histories, of which the guard counts what may be mixed."""
+        return (self.inner.starts, False, False, True, True, True)
+
     def init(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> PyTree[Any]:
         """The inner carry, and empty histories of results and of changes."""
         carry = self.inner.init(dynamics, carry)
@@ -132,7 +137,11 @@ class Anderson(AbstractRelaxation):
         def mix(history: Array) -> Array:
             # Written out: XLA sums over a leading axis twenty times slower on a CPU.
             factors = weights.astype(history.dtype)
-            terms = [factors[i] * history[i] for i in range(self.depth)]
+            # What may not be mixed need not be finite: it may be of an example that diverged.
+            terms = [
+                jnp.where(weight == 0, 0, weight * entry)
+                for weight, entry in zip(factors, history, strict=True)
+            ]
             return sum(terms[1:], terms[0])
 
         mixed = jax.tree.map(mix, results)
@@ -241,7 +250,7 @@ def _mixing_weights(
     gram = jnp.where(valid[:, None] & valid, gram / length[:, None] / length, jnp.eye(depth))
     # What is rounding in a change must not be cancelled against what is rounding in another: it
     # counts as independent, and near rest the weights tend to those of a plain average.
-    noise = (_ROUNDING * precision.eps * size / length) ** 2
+    noise = jnp.where(valid, (_ROUNDING * precision.eps * size / length) ** 2, 0)
     gram = gram + jnp.diag(noise + _RIDGE * precision.eps)
     # Relative to the newest change, usually the shortest, so that nothing overflows.
     ones = jnp.where(valid, jnp.sum(jnp.where(newest, length, 0.0)) / length, 0.0)

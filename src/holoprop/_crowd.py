@@ -25,6 +25,11 @@ def is_large(states: PyTree[Any]) -> bool:
     return sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(states)) >= _MANY_UNITS
 
 
+def takes_turns(states: PyTree[Any]) -> bool:
+    """Whether examples settle few at a time: large ones on a processor, not on an accelerator."""
+    return is_large(states) and jax.default_backend() == "cpu"
+
+
 class Crowd(eqx.Module):
     """The relaxation problems that go through a loop together.
 
@@ -69,6 +74,27 @@ class Crowd(eqx.Module):
         """Some of everyone's values, in one row."""
         axes = len(self.shape)
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[axes:])[chosen], tree)
+
+    def one(self, row: Int[Array, ""]) -> tuple[Given, Inexact[Array, " rows"] | None]:
+        """What one of everyone is given, in one row: as `changing` of the crowd taken alone."""
+        point, example = (row, row) if len(self.shape) == 1 else jnp.divmod(row, self.shape[1])
+        given = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, example, 1), self.given)
+        if self.nudge is None or self.nudge.ndim == 0:
+            return given, None
+        return given, jax.lax.dynamic_slice_in_dim(self.nudge, point, 1)
+
+    @property
+    def changing(self) -> tuple[Given, Inexact[Array, " rows"] | None]:
+        """What differs between the rows of a crowd that is one row."""
+        return self.given, self.nudge if self.levels[-1][1] == 0 else None
+
+    def seated(self, changing: tuple[Given, Inexact[Array, " rows"] | None]) -> "Crowd":
+        """A crowd of one row, given what `changing` of another such part of it is."""
+        given, nudge = changing
+        rows = jax.tree.leaves(given)[0].shape[:1]
+        axis = None if nudge is None else 0
+        nudge = self.nudge if nudge is None else nudge
+        return Crowd(self.energy, self.shared, given, nudge, rows, ((0, axis),))
 
     def take(self, chosen: Int[Array, " rows"]) -> "Crowd":
         """A crowd of some, in one row."""

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from holoprop._crowd import is_large
+from holoprop._crowd import takes_turns
 from holoprop._estimator import Estimate
 from holoprop._problem import Problem
 from holoprop._types import Array, Key, PyTree, State
@@ -19,7 +19,7 @@ _EXAMPLES = 16
 
 def part_size(problem: Problem) -> int:
     """How many examples go together: a divisor of the batch, or the whole of it."""
-    if not is_large(problem.states) or jax.default_backend() != "cpu":
+    if not takes_turns(problem.states):
         return problem.batch
     divisors = [d for d in range(1, _EXAMPLES + 1) if problem.batch % d == 0]
     # Parts of very few examples would leave the processor idle.
