@@ -13,7 +13,7 @@ from holoprop._types import Array, Bool, Float, Int, PyTree, State
 from holoprop._walk import Loop, Rest, Walk, anywhere
 
 # So many examples of a large network keep a processor as busy as more of them would.
-SEATS = 4
+SEATS = 8
 
 
 class _Turns(eqx.Module):
