@@ -1,10 +1,12 @@
 """Anderson mixing of another relaxation's steps, right for complex states."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from holoprop._dynamics import AbstractDynamics
 from holoprop._linear_maps import Precision
@@ -71,23 +73,14 @@ class Anderson(AbstractRelaxation):
         """As the relaxation inside."""
         return self.inner.from_feed_forward
 
-    @property
-    def starts(self) -> PyTree[bool]:
-        """All but the histories, of which the guard counts what may be mixed."""
-        return (self.inner.starts, False, False, True, True, True)
-
     def init(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> PyTree[Any]:
         """The inner carry, and empty histories of results and of changes."""
         carry = self.inner.init(dynamics, carry)
         state = self.inner.state(dynamics, carry)
-
-        def history(tree: PyTree[Any]) -> PyTree[Any]:
-            return jax.tree.map(lambda a: jnp.zeros((self.depth, *a.shape), a.dtype), tree)
-
         gram = jnp.zeros((self.depth, self.depth), jax.tree.leaves(state)[0].dtype)
         return (
             carry,
-            history(carry),
+            jnp.zeros((self.depth, ravel_pytree(carry)[0].size), jax.tree.leaves(state)[0].dtype),
             jnp.zeros((self.depth, _as_reals(state).size), real_dtype(state)),
             gram,
             _Guard.start(self.depth, real_dtype(state)),
@@ -112,12 +105,9 @@ class Anderson(AbstractRelaxation):
         change = jax.tree.map(lambda a, b: a - b, new, old)
         slot = count % self.depth
 
-        def put(history: PyTree[Any], entry: PyTree[Any]) -> PyTree[Any]:
-            return jax.tree.map(
-                lambda h, e: jax.lax.dynamic_update_index_in_dim(h, e, slot, 0), history, entry
-            )
-
-        results, changes = put(results, result), put(changes, _as_reals(change))
+        flat, unravel = ravel_pytree(result)
+        put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=slot, axis=0)
+        results, changes = put(results, flat), put(changes, _as_reals(change))
         # Only the newest change's products are new: f_i^* . f, real and imaginary part.
         row = changes @ _as_reals(change)
         if is_complex(change):
@@ -134,17 +124,10 @@ class Anderson(AbstractRelaxation):
             gram, jnp.sqrt(squared_norm(new)), newest=newest, valid=age < guard.mixable
         )
 
-        def mix(history: Array) -> Array:
-            # Written out: XLA sums over a leading axis twenty times slower on a CPU.
-            factors = weights.astype(history.dtype)
-            # What may not be mixed need not be finite: it may be of an example that diverged.
-            terms = [
-                jnp.where(weight == 0, 0, weight * entry)
-                for weight, entry in zip(factors, history, strict=True)
-            ]
-            return sum(terms[1:], terms[0])
-
-        mixed = jax.tree.map(mix, results)
+        # Written out: XLA sums over a leading axis twenty times slower on a CPU.
+        factors = weights.astype(results.dtype)
+        terms = [factors[i] * results[i] for i in range(self.depth)]
+        mixed = unravel(sum(terms[1:], terms[0]))
         return (mixed, results, changes, gram, guard, before), moved
 
     def state(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> State:
@@ -250,7 +233,7 @@ def _mixing_weights(
     gram = jnp.where(valid[:, None] & valid, gram / length[:, None] / length, jnp.eye(depth))
     # What is rounding in a change must not be cancelled against what is rounding in another: it
     # counts as independent, and near rest the weights tend to those of a plain average.
-    noise = jnp.where(valid, (_ROUNDING * precision.eps * size / length) ** 2, 0)
+    noise = (_ROUNDING * precision.eps * size / length) ** 2
     gram = gram + jnp.diag(noise + _RIDGE * precision.eps)
     # Relative to the newest change, usually the shortest, so that nothing overflows.
     ones = jnp.where(valid, jnp.sum(jnp.where(newest, length, 0.0)) / length, 0.0)

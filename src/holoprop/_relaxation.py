@@ -49,14 +49,6 @@ class AbstractRelaxation(eqx.Module):
         """Whether a layered network settles to a tolerance from a feed-forward pass, not zero."""
         return False
 
-    @property
-    def starts(self) -> PyTree[bool]:
-        """Prefix of what `init` returns: which of it a loop must begin with.
-
-        The rest is not read before a step has written it, and may be another example's.
-        """
-        return True
-
     @abc.abstractmethod
     def init(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> PyTree[Any]:
         """What the loop carries for one example that starts at a carry of its dynamics."""

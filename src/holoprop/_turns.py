@@ -68,48 +68,42 @@ def in_turns(
     axes, rows = len(crowd.shape), math.prod(crowd.shape)
     init, carry = jax.tree.map(lambda a: a.reshape(rows, *a.shape[axes:]), (init, carry))
 
-    def over(turns: _Turns, loop: Loop) -> Bool[Array, " seats"]:
-        """Who is at its end."""
+    def due(turns: _Turns, loop: Loop) -> Bool[Array, " seats"]:
+        """Whose seat is to be taken by the next: it is at its end, or nobody is there."""
+        empty = turns.who == rows
         tired = loop.count - turns.since > walk.relaxation.max_steps
-        return (turns.who < rows) & (tired | ~loop.unsettled(tolerance))
+        ended = ~empty & (tired | ~loop.unsettled(tolerance))
+        return ended | (empty & (turns.following < rows))
 
     def walk_on(turns: _Turns) -> Loop:
-        """Until one is at its end; beside other batches in a caller's vmap, one of each."""
+        """Until one is due; beside other batches in a caller's vmap, one of each."""
 
         def going(loop: Loop) -> Bool[Array, ""]:
-            return anywhere((turns.left > 0) & ~jnp.any(over(turns, loop)))
+            return anywhere((turns.left > 0) & ~jnp.any(due(turns, loop)))
 
         step = functools.partial(walk.step, crowd.seated(turns.seats))
         return jax.lax.while_loop(going, step, turns.loop)
 
-    def next_one(turns: _Turns) -> _Turns:
+    def change_one(turns: _Turns) -> _Turns:
         loop = walk_on(turns)
-        ended = turns.left > 0
-        seat = jnp.argmax(over(turns, loop))
-        row = jnp.minimum(turns.who[seat], rows - 1)
+        seat = jnp.argmax(due(turns, loop))
+        row = turns.who[seat]
+        ended = row < rows
+        row = jnp.minimum(row, rows - 1)
         end = _row((walk.state(crowd.seated(turns.seats), loop), loop.residual), seat)
-        state, residual = jax.tree.map(
-            lambda new, old: jnp.where(ended, new, old),
-            end,
-            _row((turns.state, turns.residual), row),
-        )
-        state, residual = _put((turns.state, turns.residual), (state, residual), row)
+        before = _row((turns.state, turns.residual), row)
+        end = jax.tree.map(functools.partial(jnp.where, ended), end, before)
+        state, residual = _put((turns.state, turns.residual), end, row)
         # Where nobody is left to follow, the last one walks again, and nobody looks.
         new = jnp.minimum(turns.following, rows - 1)
         seats = crowd.one(new)
-        begun = walk.begin(crowd.seated(seats), loop.count, *_row((state, carry), new))
-        carries = jax.tree.map(
-            lambda starts, old, new: _put(old, new, seat) if starts else old,
-            walk.relaxation.starts,
-            loop.carry,
-            begun.carry,
-        )
+        begun = walk.begin(crowd.seated(seats), loop.count, *_row((init, carry), new))
         return _Turns(
             seats=_put(turns.seats, seats, seat),
             loop=Loop(
                 loop.count,
                 _put(loop.state, begun.state, seat),
-                carries,
+                _put(loop.carry, begun.carry, seat),
                 _put(loop.residual, begun.residual, seat),
             ),
             who=turns.who.at[seat].set(jnp.minimum(turns.following, rows)),
@@ -121,22 +115,29 @@ def in_turns(
             steps=jnp.maximum(turns.steps, jnp.where(ended, loop.count - turns.since[seat], 0)),
         )
 
-    first = jnp.arange(min(SEATS, rows))
-    seats = crowd.take(first).changing
-    start = jax.tree.map(lambda a: a[: first.size], (init, carry))
-    loop = walk.begin(crowd.seated(seats), spent, *start)
+    def empty(count: int) -> tuple[PyTree[Any], Loop]:
+        """So many seats with nobody there."""
+        first = jnp.arange(count)
+        seated = crowd.take(first)
+        states = jax.tree.map(lambda a: a[first], (init, carry))
+        return seated.changing, walk.begin(seated, spent, *states)
+
+    count = min(SEATS, rows)
+    seats, loop = jax.tree.map(
+        lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(lambda: empty(count))
+    )
     turns = _Turns(
         seats=seats,
-        loop=loop,
-        who=first,
-        since=jnp.zeros_like(first),
-        following=jnp.array(first.size),
+        loop=eqx.tree_at(lambda loop: loop.count, loop, spent),
+        who=jnp.full(count, rows),
+        since=jnp.zeros(count, spent.dtype),
+        following=jnp.array(0),
         left=jnp.array(rows),
         state=init,
         residual=jnp.zeros(rows, loop.residual.dtype),
         steps=jnp.array(0),
     )
-    turns = jax.lax.while_loop(lambda turns: anywhere(turns.left > 0), next_one, turns)
+    turns = jax.lax.while_loop(lambda turns: anywhere(turns.left > 0), change_one, turns)
     state, residual = jax.tree.map(
         lambda a: a.reshape(*crowd.shape, *a.shape[1:]), (turns.state, turns.residual)
     )
