@@ -77,12 +77,15 @@ class Anderson(AbstractRelaxation):
         """The inner carry, and empty histories of results and of changes."""
         carry = self.inner.init(dynamics, carry)
         state = self.inner.state(dynamics, carry)
-        gram = jnp.zeros((self.depth, self.depth), jax.tree.leaves(state)[0].dtype)
+
+        def history(entry: Array) -> Array:
+            return jnp.zeros((self.depth, entry.size), entry.dtype)
+
         return (
             carry,
-            jnp.zeros((self.depth, ravel_pytree(carry)[0].size), jax.tree.leaves(state)[0].dtype),
-            jnp.zeros((self.depth, _as_reals(state).size), real_dtype(state)),
-            gram,
+            history(ravel_pytree(carry)[0]),
+            history(_as_reals(state)),
+            jnp.zeros((self.depth, self.depth), jax.tree.leaves(state)[0].dtype),
             _Guard.start(self.depth, real_dtype(state)),
             (state, state),
         )

@@ -76,7 +76,7 @@ class Crowd(eqx.Module):
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[axes:])[chosen], tree)
 
     def one(self, row: Int[Array, ""]) -> tuple[Given, Inexact[Array, " rows"] | None]:
-        """What one of everyone is given, in one row: as `changing` of the crowd taken alone."""
+        """What one of everyone is given: `changing` of a row that it stands in alone."""
         point, example = (row, row) if len(self.shape) == 1 else jnp.divmod(row, self.shape[1])
         given = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, example, 1), self.given)
         if self.nudge is None or self.nudge.ndim == 0:
@@ -85,11 +85,11 @@ class Crowd(eqx.Module):
 
     @property
     def changing(self) -> tuple[Given, Inexact[Array, " rows"] | None]:
-        """What differs between the rows of a crowd that is one row."""
+        """What differs between those of a crowd that stands in one row."""
         return self.given, self.nudge if self.levels[-1][1] == 0 else None
 
     def seated(self, changing: tuple[Given, Inexact[Array, " rows"] | None]) -> "Crowd":
-        """A crowd of one row, given what `changing` of another such part of it is."""
+        """Some of everyone, in one row, by what each of them is given."""
         given, nudge = changing
         rows = jax.tree.leaves(given)[0].shape[:1]
         axis = None if nudge is None else 0
