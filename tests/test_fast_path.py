@@ -280,6 +280,20 @@ def test_stragglers_go_on_alone_to_the_same_rest(batch: int) -> None:
     assert_as_alone(hp.relax(network, x), [hp.relax(network, example[None]) for example in x])
 
 
+def test_large_networks_settle_all_at_once_on_an_accelerator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, x = uneven(17)
+    monkeypatch.setattr(_crowd, "_MANY_UNITS", 1)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.clear_caches()
+    program = str(jax.make_jaxpr(lambda x: hp.relax(network, x).state)(x))
+    together, alone = hp.relax(network, x), [hp.relax(network, e[None]) for e in x]
+    jax.clear_caches()
+    assert program.count("while[") == 1
+    assert_as_alone(together, alone)
+
+
 @pytest.mark.parametrize("batch", [2, 3, 11])
 @pytest.mark.parametrize("relaxation", [hp.Sequential(), hp.Anderson(), hp.GradientFlow(0.5)])
 @pytest.mark.usefixtures("taking_turns")

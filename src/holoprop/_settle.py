@@ -1,13 +1,15 @@
 """The one loop that relaxes, for a batch of examples and a circle of nudges at once."""
 
 import enum
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from holoprop._crowd import Crowd, takes_turns
+from holoprop._crowd import Crowd, is_large, takes_turns
 from holoprop._dynamics import AbstractDynamics
 from holoprop._problem import Problem
 from holoprop._relaxation import AbstractRelaxation, default_tolerance
@@ -15,7 +17,7 @@ from holoprop._stages import in_stages
 from holoprop._tree import real_dtype, to_complex
 from holoprop._turns import in_turns
 from holoprop._types import Array, Bool, Float, Inexact, Int, Key, PyTree, RealScalar, State
-from holoprop._walk import Walk
+from holoprop._walk import Rest, Walk
 
 # With a fixed number of steps there is no tolerance to miss; a state that still moves by more than
 # a tenth of itself in one step is no equilibrium of any kind.
@@ -66,7 +68,7 @@ def settle(
 
     Examples and points go through the loop together and do not influence each other; the loop ends
     when each has settled or diverged. Most settle soon and a few take long: small networks go on
-    with those few alone (`_stages`), large ones settle few at a time (`_turns`).
+    with those few alone (`_stages`), large ones settle few at a time on a processor (`_turns`).
 
     Arguments:
         problem: The batch.
@@ -91,7 +93,9 @@ def settle(
     if fixed is not None:
         state, residual, count = walk.steps(crowd, init, carry, fixed)
     else:
-        come_to_rest = in_turns if takes_turns(problem.states) else in_stages
+        come_to_rest: Callable[..., Rest] = in_turns
+        if not takes_turns(problem.states):
+            come_to_rest = functools.partial(in_stages, stages=not is_large(problem.states))
         spent = jnp.array(0)
         if relaxation.precision is not None and problem.centre is None:
             coarse = Walk(relaxation, key, nudged=nudge is not None, newest=True)

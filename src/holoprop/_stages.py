@@ -23,6 +23,7 @@ def in_stages(
     *,
     spent: Int[Array, ""],
     tolerance: Any,
+    stages: bool = True,
 ) -> Rest:
     """Everyone at rest, and the steps of the slowest.
 
@@ -36,8 +37,13 @@ def in_stages(
         carry: Their dynamics' carries.
         spent: Steps that they have taken before.
         tolerance: Of the residual.
+        stages: Whether there are any; large networks take too long to compile for more than one.
     """
-    return _go_on(walk, crowd, walk.begin(crowd, spent, init, carry), tolerance=tolerance)
+    loop = walk.begin(crowd, spent, init, carry)
+    if stages:
+        return _go_on(walk, crowd, loop, tolerance=tolerance)
+    loop = walk.until(crowd, loop, tolerance=tolerance)
+    return walk.state(crowd, loop), loop.residual, loop.count
 
 
 def _go_on(walk: Walk, crowd: Crowd, loop: Loop, *, tolerance: Any) -> Rest:
