@@ -17,7 +17,7 @@ from holoprop.cli._config import (
 )
 from holoprop.training import Method
 
-_ACTIVATIONS: dict[str, type[hp.AbstractActivation]] = {
+_ACTIVATIONS: dict[str, type[hp.nn.AbstractActivation]] = {
     "shifted-sigmoid": hp.ShiftedSigmoid,
     "dsilu": hp.DSiLU,
     "silu": hp.SiLU,
@@ -47,7 +47,7 @@ def build_estimator(config: EstimatorConfig) -> hp.AbstractEstimator:
         raise ValueError(
             f"--estimator.unrolled-steps must be 1 or more; got {config.unrolled_steps}."
         )
-    rule = hp.Rule(config.rule)
+    rule = hp.GradientRule(config.rule)
     match config.name:
         case "holomorphic":
             return hp.Holomorphic(config.radius, config.points, rule=rule)

@@ -160,7 +160,7 @@ class GradientCheck:
 
     images: int
     unsettled: int
-    alignment: hp.Alignment
+    alignment: hp.diagnostics.Alignment
 
 
 def align(

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from holoprop._checks import check_labels
-from holoprop._energy import AbstractEnergy
 from holoprop._types import PyTree
-from holoprop._value_and_grad import label_classes
 from holoprop.data import batches_per_epoch, epoch_batches
+from holoprop.energies import AbstractEnergy
+from holoprop.relaxation import label_classes
 from holoprop.training._step import Method, evaluate_batch, train_step
 
 # The host looks at the device's numbers only every so many batches: each look waits for it.

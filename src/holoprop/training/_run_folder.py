@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from holoprop._energy import AbstractEnergy
 from holoprop._types import PyTree
+from holoprop.energies import AbstractEnergy
 
 _FILES = ("config.json", "metrics.jsonl", "summary.json", "weights.npz", "curves.png")
 

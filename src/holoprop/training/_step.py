@@ -8,13 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from holoprop._energy import AbstractEnergy
-from holoprop._estimator import AbstractEstimator
-from holoprop._relax import relax
-from holoprop._relaxation import AbstractRelaxation
-from holoprop._settle import Result
 from holoprop._types import Array, Key, PyTree
 from holoprop._value_and_grad import value_and_grad
+from holoprop.energies import AbstractEnergy
+from holoprop.estimators import AbstractEstimator
+from holoprop.relaxation import AbstractRelaxation, RelaxationResult, relax
 
 
 class Method(eqx.Module):
@@ -81,11 +79,12 @@ def evaluate_batch(
 
     Every example counts, settled or not: its prediction is that of the state it has reached.
     """
-    rest = relax(network, method.transform(inputs), relaxation=method.free, key=key)
-    losses = jax.vmap(network.cost)(rest.state, labels)
-    logits = jax.vmap(network.logits)(rest.state)
+    free = relax(network, method.transform(inputs), relaxation=method.free, key=key)
+    losses = jax.vmap(network.cost)(free.state, labels)
+    logits = jax.vmap(network.logits)(free.state)
     wrong = None if logits is None else jnp.sum(weight * _is_wrong(logits, labels))
-    return jnp.sum(weight * losses), wrong, jnp.sum(weight * (rest.result != Result.SETTLED))
+    unsettled = free.result != RelaxationResult.SETTLED
+    return jnp.sum(weight * losses), wrong, jnp.sum(weight * unsettled)
 
 
 def _is_wrong(logits: Array, labels: Array) -> Array:
