@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from holoprop._platform import by_platform
 from holoprop._tree import apply_real
 from holoprop._types import Array, Float, Inexact
 
@@ -120,11 +121,11 @@ def _convolution(s: Array, weight: Array, padding: int, precision: Precision) ->
     )[0]
 
 
-def _by_platform(s: Array, weight: Array, padding: int, precision: Precision) -> Array:
+def _product(s: Array, weight: Array, padding: int, precision: Precision) -> Array:
     """A convolution in the form whose own derivatives are fast where it will run."""
     # Patches are nine times as large as what they are made of: not worth keeping.
     patches = jax.checkpoint(_over_patches, static_argnums=(2, 3))
-    return jax.lax.platform_dependent(
+    return by_platform(
         s,
         weight,
         cpu=lambda s, weight: patches(s, weight, padding, precision),
@@ -147,9 +148,9 @@ def _slope(padding: int, precision: Precision, primals: Any, tangents: Any) -> t
     z = _convolve(s, weight, padding, precision)
     terms = []
     if not isinstance(ds, SymbolicZero):
-        terms.append(_by_platform(ds, weight, padding, precision))
+        terms.append(_product(ds, weight, padding, precision))
     if not isinstance(dweight, SymbolicZero):
-        terms.append(_by_platform(s, dweight, padding, precision))
+        terms.append(_product(s, dweight, padding, precision))
     return z, sum(terms[1:], terms[0]) if terms else jnp.zeros_like(z)
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 import equinox as eqx
 import jax
 
+from holoprop._platform import by_platform
 from holoprop.relaxation._problem import Problem
 
 _Answer = TypeVar("_Answer")
@@ -74,10 +75,8 @@ def with_batching(
 ) -> _Answer:
     """What `compute` makes of the batching asked for, or of the problem's default.
 
-    The default is `Slots(8)` for a large network on a processor, else `Lockstep()`. Where the
-    computation will run is known to the compiler alone: the same traced program may be placed on
-    the processor of a machine whose default is an accelerator. So of a large network both ways are
-    traced, and one is compiled.
+    The default is `Slots(8)` for a large network where the computation runs on a processor, else
+    `Lockstep()`.
 
     Arguments:
         batching: As asked for, or None for the default.
@@ -88,6 +87,4 @@ def with_batching(
         return compute(batching)
     if not is_large(problem):
         return compute(Lockstep())
-    return jax.lax.platform_dependent(
-        cpu=lambda: compute(Slots(_SLOTS)), default=lambda: compute(Lockstep())
-    )
+    return by_platform(cpu=lambda: compute(Slots(_SLOTS)), default=lambda: compute(Lockstep()))
