@@ -44,7 +44,7 @@ def paper_step(radius: float, points: int, free_steps: int, nudged_steps: int) -
     complex arithmetic, and states rather than deviations.
     """
     return gradient_step(
-        hp.Holomorphic(radius, points, full_circle=True, form=hp.Form.PLAIN),
+        hp.Holomorphic(radius, points, full_circle=True, form=hp.StateForm.PLAIN),
         free=hp.Synchronous(steps=free_steps),
         nudged=hp.Synchronous(steps=nudged_steps),
     )
@@ -64,17 +64,17 @@ def implicit_step() -> Step:
     return gradient_step(hp.Implicit(restart=20, max_restarts=3))
 
 
-def _by_library(coupling: hp.AbstractCoupling, s: jax.Array) -> jax.Array:
+def _by_library(coupling: hp.nn.AbstractCoupling, s: jax.Array) -> jax.Array:
     return jax.vmap(coupling.linear)(s)
 
 
-def _by_compiler(coupling: hp.AbstractCoupling, s: jax.Array) -> jax.Array:
+def _by_compiler(coupling: hp.nn.AbstractCoupling, s: jax.Array) -> jax.Array:
     if isinstance(coupling, hp.Conv):
         return convolve(s, coupling.weight, coupling.padding)
     return _by_library(coupling, s)
 
 
-def _by_patches(coupling: hp.AbstractCoupling, s: jax.Array) -> jax.Array:
+def _by_patches(coupling: hp.nn.AbstractCoupling, s: jax.Array) -> jax.Array:
     if isinstance(coupling, hp.Conv):
         return over_patches(s, coupling.weight, coupling.padding)
     return _by_library(coupling, s)
@@ -91,7 +91,7 @@ def backpropagation_steps() -> dict[str, Step]:
     s_l = activation(P(W s_{l-1}) + b), and the readout's cross-entropy.
     """
 
-    def step_by(linear: Callable[[hp.AbstractCoupling, jax.Array], jax.Array]) -> Step:
+    def step_by(linear: Callable[[hp.nn.AbstractCoupling, jax.Array], jax.Array]) -> Step:
         def loss(network: hp.LayeredNetwork, x: jax.Array, y: jax.Array) -> jax.Array:
             s = x.reshape(-1, *network.input_shape)
             for coupling in network.couplings:

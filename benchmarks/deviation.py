@@ -98,7 +98,7 @@ def deviation_rows(setting: Setting) -> list[Row]:
                         free=relaxation,
                         nudged=relaxation,
                     )(energy, x, y)[1]
-                    for form in (hp.Form.DEVIATION, hp.Form.PLAIN)
+                    for form in (hp.StateForm.DEVIATION, hp.StateForm.PLAIN)
                 }
                 errors[points] = agreement(*gradients.values()).relative_error
         rows.append(

@@ -22,7 +22,7 @@ def _low() -> hp.AbstractRelaxation:
 def _steps(radius: float) -> dict[str, Step]:
     """The default, the plain form, and low precision in one phase and in both."""
     estimator = hp.Holomorphic(radius, 2)
-    plain = hp.Holomorphic(radius, 2, form=hp.Form.PLAIN)
+    plain = hp.Holomorphic(radius, 2, form=hp.StateForm.PLAIN)
     return {
         "float32": gradient_step(estimator),
         "plain": gradient_step(plain, nudged=hp.Sequential(steps=_PLAIN_STEPS)),

@@ -82,7 +82,7 @@ def small_circle_reference(
     return reference(f"{name}-small-circle", network, x, y, hp.Holomorphic(0.01, 2))
 
 
-def agreement(grads: Any, exact: Any) -> hp.Alignment:
+def agreement(grads: Any, exact: Any) -> hp.diagnostics.Alignment:
     """Cosine and relative error against a reference, array by array, compared in float64."""
     leaves, structure = jax.tree.flatten(eqx.filter(grads, eqx.is_inexact_array))
     with jax.enable_x64(True):

@@ -276,7 +276,7 @@ SPRING_ESTIMATORS = {
     "one-sided": (hp.OneSided(0.1), ((0.1, 0.0), (10.0, -10.0))),
     "centred": (hp.Centred(0.1), ((0.1, -0.1), (5.0, -5.0))),
     "holomorphic": (hp.Holomorphic(0.1, 5), circle(0.1, 5)),
-    "deviation": (hp.Holomorphic(0.1, 4, form=hp.Form.DEVIATION), circle(0.1, 4)),
+    "deviation": (hp.Holomorphic(0.1, 4, form=hp.StateForm.DEVIATION), circle(0.1, 4)),
     # The first coefficient alone has a limit in closed form, that of a small circle.
     "implicit": (hp.Implicit(), circle(1e-3, 8)),
     "unrolled": (hp.Unrolled(400), circle(1e-3, 8)),
@@ -583,7 +583,7 @@ def test_an_energy_that_takes_absolute_values_is_named(name):
         (lambda: hp.Holomorphic(float("nan"), 4), "radius must be a positive number; got nan"),
         (lambda: hp.Holomorphic(float("inf"), 4), "radius must be a positive number; got inf"),
         (
-            lambda: hp.Holomorphic(0.4, 2, part=hp.Part.IMAGINARY),
+            lambda: hp.Holomorphic(0.4, 2, part=hp.ComplexPart.IMAGINARY),
             "points=2 puts both nudges on the real axis.*use 3 points or more",
         ),
         (lambda: hp.Online(0.4, 1), "points must be a whole number, 2 or more; got 1"),

@@ -215,7 +215,7 @@ def test_estimator_has_the_settings_of_its_name(name, expected):
     assert build_estimator(config) == expected
     if name in ("holomorphic", "centred", "one-sided"):
         by_coefficient = dataclasses.replace(config, rule="fourier")
-        assert build_estimator(by_coefficient).rule is hp.Rule.FOURIER
+        assert build_estimator(by_coefficient).rule is hp.GradientRule.FOURIER
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,17 @@
 """Anderson mixing of another relaxation's steps, right for complex states."""
 
-import functools
+import itertools
+import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
-from holoprop._tree import is_complex, real_dtype
-from holoprop._types import Array, Bool, Float, Int, PyTree, State
-from holoprop.energies import AbstractDynamics
+from holoprop._tree import is_complex
+from holoprop._types import Array, Bool, Float, Inexact, Int, PyTree, State
 from holoprop.nn import Precision
+from holoprop.relaxation._lanes import Lanes
 from holoprop.relaxation._mixing import Guard, mixing_weights
 from holoprop.relaxation._relaxation import AbstractRelaxation, Tolerance
 from holoprop.relaxation._updates import Sequential
@@ -84,72 +84,74 @@ class Anderson(AbstractRelaxation):
         """As the relaxation inside."""
         return self.inner.from_feed_forward
 
-    def init(self, dynamics: AbstractDynamics, extended: PyTree[Any]) -> "_Carry":
+    def init(self, lanes: Lanes, extended: PyTree[Any]) -> "_Carry":
         """The inner carry, and empty histories of results and of changes."""
-        inner = self.inner.init(dynamics, extended)
-        state = self.inner.state(dynamics, inner)
-        position = _as_reals(state)
-
-        def history(entry: Array) -> Array:
-            return jnp.zeros((self.depth, entry.size), entry.dtype)
-
+        inner = self.inner.init(lanes, extended)
+        state = self.inner.state(lanes, inner)
+        flat, position = _flat(inner), _as_reals(state)
+        count, reals = position.shape
         return _Carry(
             inner=inner,
-            results=history(ravel_pytree(inner)[0]),
-            changes=history(position),
-            gram=jnp.zeros((self.depth, self.depth), jax.tree.leaves(state)[0].dtype),
-            guard=Guard.start(self.depth, real_dtype(state)),
+            results=jnp.zeros((count, self.depth, flat.shape[1]), flat.dtype),
+            changes=jnp.zeros((count, self.depth, reals), position.dtype),
+            gram=jnp.zeros((count, self.depth, self.depth), jax.tree.leaves(state)[0].dtype),
+            guard=Guard.start(count, self.depth, position.dtype),
             before=(position, position),
         )
 
     def step(
         self,
-        dynamics: AbstractDynamics,
+        lanes: Lanes,
         carry: "_Carry",
         *,
         count: Int[jax.Array, ""],
         noise: State | None,
         backwards: bool,
-    ) -> tuple["_Carry", Float[jax.Array, ""]]:
+    ) -> tuple["_Carry", Float[jax.Array, " lanes"]]:
         """One step of the inner relaxation, mixed with those before it."""
-        result, moved = self.inner.step(
-            dynamics, carry.inner, count=count, noise=noise, backwards=backwards
+        result, residual = self.inner.step(
+            lanes, carry.inner, count=count, noise=noise, backwards=backwards
         )
-        new_state = self.inner.state(dynamics, result)
-        old, new = _as_reals(self.inner.state(dynamics, carry.inner)), _as_reals(new_state)
+        new_state = self.inner.state(lanes, result)
+        old, new = _as_reals(self.inner.state(lanes, carry.inner)), _as_reals(new_state)
         change = new - old
         slot = count % self.depth
         newest = jnp.arange(self.depth) == slot
 
-        flat, unravel = ravel_pytree(result)
-        put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=slot, axis=0)
-        results, changes = put(carry.results, flat), put(carry.changes, change)
+        put = jax.lax.dynamic_update_index_in_dim
+        results = put(carry.results, _flat(result), slot, 1)
+        changes = put(carry.changes, change, slot, 1)
         # Only the newest change's products are new: f_i^* . f, real and imaginary part.
-        row = changes @ change
+        row = jnp.einsum("ldn,ln->ld", changes, change)
         if is_complex(new_state):
-            row = jax.lax.complex(row, changes @ _turned(change))
+            row = jax.lax.complex(row, jnp.einsum("ldn,ln->ld", changes, _turned(change)))
         gram = jnp.where(
-            newest, row[:, None], jnp.where(newest[:, None], jnp.conj(row), carry.gram)
+            newest,
+            row[:, :, None],
+            jnp.where(newest[:, None], jnp.conj(row)[:, None, :], carry.gram),
         )
-        guard = carry.guard.seen(jnp.real(jnp.sum(jnp.where(newest, row, 0))), self.depth)
+        guard = carry.guard.seen(jnp.real(jnp.sum(jnp.where(newest, row, 0), 1)), self.depth)
         before = carry.before
         if not backwards:
             guard = guard.forget(_climbs(before, (old, change)))
             before = (old, change)
         age = (slot - jnp.arange(self.depth)) % self.depth
         weights = mixing_weights(
-            gram, jnp.sqrt(jnp.sum(new**2)), newest=newest, valid=age < guard.mixable
+            gram,
+            jnp.sqrt(_products(new, new)),
+            newest=newest,
+            valid=age < guard.mixable[:, None],
         )
 
         # Written out: XLA sums over a leading axis twenty times slower on a CPU.
         factors = weights.astype(results.dtype)
-        terms = [factors[i] * results[i] for i in range(self.depth)]
-        mixed = unravel(sum(terms[1:], terms[0]))
-        return _Carry(mixed, results, changes, gram, guard, before), moved
+        terms = [factors[:, i, None] * results[:, i] for i in range(self.depth)]
+        mixed = _unflat(sum(terms[1:], terms[0]), result)
+        return _Carry(mixed, results, changes, gram, guard, before), residual
 
-    def state(self, dynamics: AbstractDynamics, carry: "_Carry") -> State:
-        """The mixed state."""
-        return self.inner.state(dynamics, carry.inner)
+    def state(self, lanes: Lanes, carry: "_Carry") -> State:
+        """The mixed states."""
+        return self.inner.state(lanes, carry.inner)
 
 
 class _Carry(eqx.Module):
@@ -157,7 +159,7 @@ class _Carry(eqx.Module):
 
     Attributes:
         inner: The carry of the relaxation inside, mixed.
-        results: The last steps' carries, one a row.
+        results: The last steps' carries, flat.
         changes: The changes of their states, as reals.
         gram: Products of the changes.
         guard: When to stop mixing.
@@ -165,28 +167,41 @@ class _Carry(eqx.Module):
     """
 
     inner: PyTree[Any]
-    results: Array
-    changes: Float[Array, "depth reals"]
-    gram: Array
+    results: Inexact[Array, "lanes depth numbers"]
+    changes: Float[Array, "lanes depth reals"]
+    gram: Inexact[Array, "lanes depth depth"]
     guard: Guard
-    before: tuple[Float[Array, " reals"], Float[Array, " reals"]]
+    before: tuple[Float[Array, "lanes reals"], Float[Array, "lanes reals"]]
 
 
-def _as_reals(tree: PyTree[Any]) -> Float[Array, " reals"]:
-    """All numbers of a tree in one row, imaginary parts after the real ones."""
-    leaves = [leaf.reshape(-1) for leaf in jax.tree.leaves(tree)]
-    if is_complex(tree):
-        leaves = [*map(jnp.real, leaves), *map(jnp.imag, leaves)]
-    return jnp.concatenate(leaves)
+def _flat(tree: PyTree[Any]) -> Inexact[Array, "lanes numbers"]:
+    """All numbers of each lane in one row."""
+    return jnp.concatenate([a.reshape(a.shape[0], -1) for a in jax.tree.leaves(tree)], axis=1)
 
 
-def _turned(reals: Float[Array, " reals"]) -> Float[Array, " reals"]:
-    """-i times a complex tree, both as reals."""
-    real, imaginary = jnp.split(reals, 2)
-    return jnp.concatenate([imaginary, -real])
+def _unflat(flat: Inexact[Array, "lanes numbers"], like: PyTree[Any]) -> PyTree[Any]:
+    """The tree whose numbers these are."""
+    leaves, structure = jax.tree.flatten(like)
+    sizes = [math.prod(leaf.shape[1:]) for leaf in leaves]
+    pieces = jnp.split(flat, list(itertools.accumulate(sizes))[:-1], axis=1)
+    shaped = [piece.reshape(leaf.shape) for piece, leaf in zip(pieces, leaves, strict=True)]
+    return jax.tree.unflatten(structure, shaped)
 
 
-def _climbs(before: tuple[Array, Array], now: tuple[Array, Array]) -> Bool[Array, ""]:
+def _as_reals(tree: PyTree[Any]) -> Float[Array, "lanes reals"]:
+    """All numbers of each lane in one row, imaginary parts after the real ones."""
+    if not is_complex(tree):
+        return _flat(tree)
+    return _flat((jax.tree.map(jnp.real, tree), jax.tree.map(jnp.imag, tree)))
+
+
+def _turned(reals: Float[Array, "lanes reals"]) -> Float[Array, "lanes reals"]:
+    """-i times complex numbers, both as reals."""
+    real, imaginary = jnp.split(reals, 2, axis=1)
+    return jnp.concatenate([imaginary, -real], axis=1)
+
+
+def _climbs(before: tuple[Array, Array], now: tuple[Array, Array]) -> Bool[Array, " lanes"]:
     """Whether a state's change grows along its way: it is leaving an unstable equilibrium.
 
     A free phase passes such places on its way down, and mixing would lead back to them, as Newton's
@@ -197,4 +212,11 @@ def _climbs(before: tuple[Array, Array], now: tuple[Array, Array]) -> Bool[Array
         now: State and change.
     """
     way, growth = now[0] - before[0], now[1] - before[1]
-    return jnp.sum(way * growth) > _CLIMB * jnp.sum(way**2)
+    return _products(way, growth) > _CLIMB * _products(way, way)
+
+
+def _products(
+    a: Float[Array, "lanes reals"], b: Float[Array, "lanes reals"]
+) -> Float[Array, " lanes"]:
+    """Of each lane's rows; as a contraction, since XLA adds up a plain sum one number at a time."""
+    return jnp.einsum("ln,ln->l", a, b)

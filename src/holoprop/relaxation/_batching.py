@@ -12,28 +12,49 @@ from holoprop.relaxation._problem import Problem
 
 _Answer = TypeVar("_Answer")
 
-# Units of an example from which on a network is large: few examples keep a processor busy.
+# Units of an example from which on a step costs so much more than to put a lane into a slot.
 _LARGE = 2**14
 # So many lanes of a large network keep a processor as busy as more of them would.
 _SLOTS = 8
+# Units that step together where examples are smaller, and the fewest examples.
+_IN_CACHE, _LEAST = 2**12, 4
 
 
 class AbstractBatching(eqx.Module):
     """Which lanes step together in a relaxation to a tolerance; with fixed steps it is all of them.
 
     It decides time and memory; equilibria are the same to the tolerance.
+
+    Attributes:
+        count: How many lanes, or None for all.
     """
+
+    count: eqx.AbstractVar[int | None]
 
 
 class Lockstep(AbstractBatching):
-    """All lanes step together until the last of them has settled.
+    """Lanes step together until the last of them has settled: all, or one group after another.
 
-    Best on accelerators, and for small networks everywhere.
+    All at once is best on accelerators. On a processor groups of a small network's lanes are
+    better: what a group works on stays in the cache, and a lane that takes long holds up its own
+    group alone.
+
+    Arguments:
+        count: Lanes of a group, 1 or more; default None, all of them.
+
+    Raises:
+        ValueError: If count is out of range.
 
     Example:
-        >>> Lockstep()
-        Lockstep()
+        >>> Lockstep(4).count
+        4
     """
+
+    count: int | None = eqx.field(default=None, static=True)
+
+    def __check_init__(self) -> None:
+        if self.count is not None:
+            _check_count(self.count)
 
 
 class Slots(AbstractBatching):
@@ -58,14 +79,20 @@ class Slots(AbstractBatching):
     count: int = eqx.field(static=True)
 
     def __check_init__(self) -> None:
-        if not isinstance(self.count, int) or self.count < 1:
-            raise ValueError(f"count must be a whole number, 1 or more; got {self.count!r}.")
+        _check_count(self.count)
 
 
-def is_large(problem: Problem) -> bool:
-    """Whether few of a problem's examples keep a processor busy."""
-    units = (math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(problem.states))
-    return sum(units) >= _LARGE
+def _check_count(count: int) -> None:
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"count must be a whole number of lanes, 1 or more; got {count!r}.")
+
+
+def on_a_processor(problem: Problem) -> AbstractBatching:
+    """What is fastest there for examples of a problem's size."""
+    units = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(problem.states))
+    if units >= _LARGE:
+        return Slots(_SLOTS)
+    return Lockstep(max(_LEAST, _IN_CACHE // units))
 
 
 def with_batching(
@@ -75,8 +102,8 @@ def with_batching(
 ) -> _Answer:
     """What `compute` makes of the batching asked for, or of the problem's default.
 
-    The default is `Slots(8)` for a large network where the computation runs on a processor, else
-    `Lockstep()`.
+    The default is `Lockstep()` on an accelerator; on a processor `Slots(8)` for a large network
+    and `Lockstep(count)` in groups that fit its cache for a smaller one.
 
     Arguments:
         batching: As asked for, or None for the default.
@@ -85,6 +112,6 @@ def with_batching(
     """
     if batching is not None:
         return compute(batching)
-    if not is_large(problem):
-        return compute(Lockstep())
-    return by_platform(cpu=lambda: compute(Slots(_SLOTS)), default=lambda: compute(Lockstep()))
+    return by_platform(
+        cpu=lambda: compute(on_a_processor(problem)), default=lambda: compute(Lockstep())
+    )

@@ -1,7 +1,7 @@
 """The one driver: lanes that step until each has come to its end.
 
-`Lockstep` is one loop. With `Slots` that loop ends whenever a lane comes to its end, and an outer
-one puts the next lane into its slot.
+`Lockstep` is one loop, over all lanes or over one group after another. With `Slots` that loop ends
+whenever a lane comes to its end, and an outer one puts the next lane into its slot.
 """
 
 import functools
@@ -12,9 +12,10 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 
+from holoprop._tree import real_dtype
 from holoprop._types import Array, Bool, Float, Int, PyTree, State
 from holoprop.relaxation._batching import AbstractBatching, Slots
-from holoprop.relaxation._lanes import Content, Lanes
+from holoprop.relaxation._lanes import Content, Lanes, rows
 from holoprop.relaxation._stepper import Progress, Stepper
 
 # Steps of a loop, and where its lanes are.
@@ -56,19 +57,71 @@ def iterate(
         spent: Steps that count as taken before.
         steps: A fixed number of steps for all lanes instead, which reverse mode can go through.
     """
-    if steps is None and isinstance(batching, Slots) and batching.count < lanes.count:
-        return _through_slots(lanes, stepper, batching.count, state, extended, spent)
-    start = spent, stepper.init(lanes, state, extended)
-    if steps is None:
-        count, progress = _step_while(
-            lanes, stepper, start, lambda count, p: jnp.any(stepper.goes_on(p, count))
-        )
-    else:
-        # One step more than asked for: it measures the residual of the state that is returned.
-        (count, progress), _ = jax.lax.scan(
-            lambda loop, _: (_step(lanes, stepper, loop), None), start, length=steps + 1
-        )
+    count = lanes.count if batching.count is None else batching.count
+    if steps is not None:
+        return _fixed(lanes, stepper, state, extended, spent, steps)
+    if count >= lanes.count:
+        return _together(lanes, stepper, state, extended, spent)
+    if isinstance(batching, Slots):
+        return _through_slots(lanes, stepper, count, state, extended, spent)
+    return _in_groups(lanes, stepper, count, state, extended, spent)
+
+
+def _fixed(
+    lanes: Lanes,
+    stepper: Stepper,
+    state: State,
+    extended: PyTree[Any],
+    spent: Int[Array, ""],
+    steps: int,
+) -> End:
+    """All lanes, for a fixed number of steps."""
+    # One step more than asked for: it measures the residual of the state that is returned.
+    (count, progress), _ = jax.lax.scan(
+        lambda loop, _: (_step(lanes, stepper, loop), None),
+        (spent, stepper.init(lanes, state, extended)),
+        length=steps + 1,
+    )
     return End(stepper.state(lanes, progress), progress.residual, count)
+
+
+def _together(
+    lanes: Lanes, stepper: Stepper, state: State, extended: PyTree[Any], spent: Int[Array, ""]
+) -> End:
+    """All lanes, until the last has come to its end."""
+    count, progress = _step_while(
+        lanes,
+        stepper,
+        (spent, stepper.init(lanes, state, extended)),
+        lambda count, progress: jnp.any(stepper.goes_on(progress, count)),
+    )
+    return End(stepper.state(lanes, progress), progress.residual, count)
+
+
+def _in_groups(
+    lanes: Lanes,
+    stepper: Stepper,
+    count: int,
+    state: State,
+    extended: PyTree[Any],
+    spent: Int[Array, ""],
+) -> End:
+    """So many lanes together, one group after another."""
+
+    def one(kept: End, first: Int[Array, ""]) -> tuple[End, None]:
+        # The last group may begin within the one before it: what a lane gives is the same again.
+        first = jnp.minimum(first, lanes.count - count)
+        at = first + jnp.arange(count)
+        begin = jax.tree.map(lambda a: rows(a, at), (state, extended))
+        end = _together(lanes.holding(lanes.content(at)), stepper, begin[0], begin[1], spent)
+        put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=first, axis=0)
+        kept_state = jax.tree.map(put, kept.state, end.state)
+        slowest = jnp.maximum(kept.count, end.count)
+        return End(kept_state, put(kept.residual, end.residual), slowest), None
+
+    nothing = jnp.zeros(lanes.count, real_dtype(state))
+    kept, _ = jax.lax.scan(one, End(state, nothing, spent), jnp.arange(0, lanes.count, count))
+    return kept
 
 
 def _step(lanes: Lanes, stepper: Stepper, loop: _Loop) -> _Loop:
@@ -135,7 +188,7 @@ def _through_slots(
 
     def begin(lane: Int[Array, ""]) -> tuple[Content, Progress]:
         """One lane at its start, with an axis of one."""
-        content = lanes.content(lane)
+        content = lanes.content(lane[None])
         return content, stepper.init(lanes.holding(content), *_row((init, extended), lane))
 
     def exchange(queue: _Queue) -> _Queue:

@@ -6,7 +6,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 
 from holoprop._types import Inexact, Int, PyTree, Scalar
 from holoprop.energies import AbstractEnergy
@@ -14,7 +13,7 @@ from holoprop.nn import Precision
 from holoprop.relaxation._problem import Prepared, Problem, dynamics, prepare
 
 # What differs between lanes that stand in one row: what is prepared, and the nudge if it does.
-Content = tuple[Prepared, Inexact[jax.Array, " lanes"] | None]
+Content = tuple[Prepared, Inexact[jax.Array, " held"] | None]
 
 
 class Lanes(eqx.Module):
@@ -74,15 +73,13 @@ class Lanes(eqx.Module):
         axes = len(self.shape)
         return jax.tree.map(lambda a: a.reshape(self.count, *a.shape[axes:]), tree)
 
-    def content(self, lane: Int[jax.Array, ""]) -> Content:
-        """What one lane has, with an axis of one."""
-        point, example = (lane, lane) if len(self.shape) == 1 else jnp.divmod(lane, self.shape[1])
-        prepared = jax.tree.map(
-            lambda a: jax.lax.dynamic_slice_in_dim(a, example, 1), self.prepared
-        )
+    def content(self, lanes: Int[jax.Array, " held"]) -> Content:
+        """What some lanes have."""
+        point, example = (lanes, lanes) if len(self.shape) == 1 else divmod(lanes, self.shape[1])
+        prepared = jax.tree.map(lambda a: rows(a, example), self.prepared)
         if self.axes[-1][1] is None or self.nudge is None:
             return prepared, None
-        return prepared, jax.lax.dynamic_slice_in_dim(self.nudge, point, 1)
+        return prepared, rows(self.nudge, point)
 
     def holding(self, content: Content) -> "Lanes":
         """Some lanes in one row, by what each of them has."""
@@ -91,3 +88,8 @@ class Lanes(eqx.Module):
         axis = None if nudge is None else 0
         nudge = self.nudge if nudge is None else nudge
         return Lanes(self.energy, self.maps, prepared, nudge, count, ((0, axis),))
+
+
+def rows(a: jax.Array, at: Int[jax.Array, " held"]) -> jax.Array:
+    """Some rows of an array; all of them are there."""
+    return a.at[at].get(mode="promise_in_bounds")

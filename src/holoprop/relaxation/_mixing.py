@@ -32,19 +32,19 @@ class Guard(eqx.Module):
         penalty: Plain steps the next time.
     """
 
-    shortest: Float[Array, ""]
-    stale: Int[Array, ""]
-    recorded: Int[Array, ""]
-    plain: Int[Array, ""]
-    penalty: Int[Array, ""]
+    shortest: Float[Array, " lanes"]
+    stale: Int[Array, " lanes"]
+    recorded: Int[Array, " lanes"]
+    plain: Int[Array, " lanes"]
+    penalty: Int[Array, " lanes"]
 
     @staticmethod
-    def start(depth: int, dtype: Any) -> "Guard":
+    def start(lanes: int, depth: int, dtype: Any) -> "Guard":
         """Before the first step."""
-        zero = jnp.array(0)
-        return Guard(jnp.array(jnp.inf, dtype), zero, zero, zero, zero + depth)
+        zero = jnp.zeros(lanes, int)
+        return Guard(jnp.full(lanes, jnp.inf, dtype), zero, zero, zero, zero + depth)
 
-    def seen(self, length: Float[Array, ""], depth: int) -> "Guard":
+    def seen(self, length: Float[Array, " lanes"], depth: int) -> "Guard":
         """After a step whose change has this squared length."""
         stale = jnp.where(length < self.shortest, 0, self.stale + 1)
         ends = (self.plain == 0) & (stale >= depth)
@@ -57,24 +57,24 @@ class Guard(eqx.Module):
             jnp.where(ends, 2 * self.penalty, self.penalty),
         )
 
-    def forget(self, when: Bool[Array, ""]) -> "Guard":
+    def forget(self, when: Bool[Array, " lanes"]) -> "Guard":
         """Mix nothing older than the newest change from here on."""
         recorded = jnp.where(when, jnp.minimum(self.recorded, 1), self.recorded)
         return Guard(self.shortest, self.stale, recorded, self.plain, self.penalty)
 
     @property
-    def mixable(self) -> Int[Array, ""]:
+    def mixable(self) -> Int[Array, " lanes"]:
         """How many of the newest changes may be mixed; one alone is a plain step."""
         return jnp.where(self.plain > 0, 1, self.recorded)
 
 
 def mixing_weights(
-    gram: Inexact[Array, "depth depth"],
-    size: Float[Array, ""],
+    gram: Inexact[Array, "lanes depth depth"],
+    size: Float[Array, " lanes"],
     *,
     newest: Bool[Array, " depth"],
-    valid: Bool[Array, " depth"],
-) -> Inexact[Array, " depth"]:
+    valid: Bool[Array, "lanes depth"],
+) -> Inexact[Array, "lanes depth"]:
     """The weights that sum to one and minimise the mixed change, zero for slots not yet filled.
 
     Arguments:
@@ -83,36 +83,43 @@ def mixing_weights(
         newest: Which slot holds the newest change.
         valid: Which slots hold changes that may be mixed; the newest is one of them.
     """
-    depth = gram.shape[0]
     precision = jnp.finfo(real_dtype(gram))
     # Changes shrink from step to step; scaled to unit length, their Gram matrix stays solvable.
-    length = jnp.sqrt(jnp.maximum(jnp.real(jnp.diagonal(gram)), precision.tiny))
-    gram = jnp.where(valid[:, None] & valid, gram / length[:, None] / length, jnp.eye(depth))
+    diagonal = jnp.real(jnp.diagonal(gram, axis1=1, axis2=2))
+    length = jnp.sqrt(jnp.maximum(diagonal, precision.tiny))
+    both = valid[:, :, None] & valid[:, None, :]
+    eye = jnp.eye(gram.shape[1], dtype=gram.dtype)
+    gram = jnp.where(both, gram / length[:, :, None] / length[:, None, :], eye)
     # What is rounding in a change must not be cancelled against what is rounding in another: it
-    # counts as independent, and near rest the weights tend to those of a plain average.
-    noise = (_ROUNDING * precision.eps * size / length) ** 2
-    gram = gram + jnp.diag(noise + _RIDGE * precision.eps)
+    # counts as independent, and near equilibrium the weights tend to those of a plain average.
+    noise = (_ROUNDING * precision.eps * size[:, None] / length) ** 2 + _RIDGE * precision.eps
+    gram = gram + eye * noise[:, None, :]
     # Relative to the newest change, usually the shortest, so that nothing overflows.
-    ones = jnp.where(valid, jnp.sum(jnp.where(newest, length, 0.0)) / length, 0.0)
+    shortest = jnp.sum(jnp.where(newest, length, 0.0), axis=1, keepdims=True)
+    ones = jnp.where(valid, shortest / length, 0.0)
     solution = _solve(gram, ones) * ones
-    return solution / jnp.sum(solution)
+    return solution / jnp.sum(solution, axis=1, keepdims=True)
 
 
-def _solve(matrix: Inexact[Array, "n n"], b: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
-    """Gauss elimination of a small positive definite system, written out.
+def _solve(
+    matrix: Inexact[Array, "lanes n n"], b: Inexact[Array, "lanes n"]
+) -> Inexact[Array, "lanes n"]:
+    """Gauss elimination of small positive definite systems, written out.
 
-    A library call would visit the batch's small matrices one by one; this works on all of them at
-    once, and needs no pivots because the matrix is positive definite.
+    A library call would visit the small matrices one by one; this works on all of them at once, and
+    needs no pivots because they are positive definite.
     """
-    count = matrix.shape[0]
-    rows = jnp.concatenate([matrix, b[:, None].astype(matrix.dtype)], axis=1)
+    count = matrix.shape[1]
+    rows = jnp.concatenate([matrix, b[:, :, None].astype(matrix.dtype)], axis=2)
 
-    def eliminate(pivot: Int[Array, ""], rows: Inexact[Array, "n n1"]) -> Inexact[Array, "n n1"]:
-        own = jax.lax.dynamic_index_in_dim(rows, pivot, 0, keepdims=False)
-        own = own / jax.lax.dynamic_index_in_dim(own, pivot, 0, keepdims=False)
-        column = jax.lax.dynamic_index_in_dim(rows, pivot, 1)
+    def eliminate(
+        pivot: Int[Array, ""], rows: Inexact[Array, "lanes n n1"]
+    ) -> Inexact[Array, "lanes n n1"]:
+        own = jax.lax.dynamic_index_in_dim(rows, pivot, 1)
+        own = own / jax.lax.dynamic_index_in_dim(own, pivot, 2)
+        column = jax.lax.dynamic_index_in_dim(rows, pivot, 2)
         is_pivot = (jnp.arange(count) == pivot)[:, None]
         return jnp.where(is_pivot, own, rows - column * own)
 
     # A loop of its own, because it compiles in a third of the time and runs as fast.
-    return jax.lax.fori_loop(0, count, eliminate, rows)[:, -1]
+    return jax.lax.fori_loop(0, count, eliminate, rows)[:, :, -1]

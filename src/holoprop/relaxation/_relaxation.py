@@ -12,6 +12,7 @@ from holoprop._tree import real_dtype, squared_norm
 from holoprop._types import Float, Int, PyTree, State
 from holoprop.energies import AbstractDynamics
 from holoprop.nn import Precision
+from holoprop.relaxation._lanes import Lanes
 
 # A residual; or None for the dtype's default; or "auto" for what the gradient needs.
 Tolerance: TypeAlias = float | Literal["auto"] | None
@@ -22,7 +23,7 @@ _BOUND = 1e8
 
 
 class AbstractRelaxation(eqx.Module):
-    """A way to relax: what a loop carries for one example, and what one step does to it.
+    """A way to relax: what a loop carries for its lanes, and what one step does to it.
 
     Every relaxation takes either a fixed number of `steps`, or a `tolerance` on the residual with a
     largest number of steps. A relaxation whose step is one update of the state subclasses
@@ -70,32 +71,32 @@ class AbstractRelaxation(eqx.Module):
         return False
 
     @abc.abstractmethod
-    def init(self, dynamics: AbstractDynamics, extended: PyTree[Any]) -> PyTree[Any]:
-        """What the loop carries for one example that starts at an extended state."""
+    def init(self, lanes: Lanes, extended: PyTree[Any]) -> PyTree[Any]:
+        """What the loop carries for lanes that start at extended states, [lanes, ...]."""
 
     @abc.abstractmethod
     def step(
         self,
-        dynamics: AbstractDynamics,
+        lanes: Lanes,
         carry: PyTree[Any],
         *,
         count: Int[jax.Array, ""],
         noise: State | None,
         backwards: bool,
-    ) -> tuple[PyTree[Any], Float[jax.Array, ""]]:
-        """One step of one example: the next carry, and the residual of the one given.
+    ) -> tuple[PyTree[Any], Float[jax.Array, " lanes"]]:
+        """One step of all lanes: the next carry, and the residuals of the one given.
 
         Arguments:
-            dynamics: Of the example.
-            carry: From `init` or an earlier step.
+            lanes: What steps.
+            carry: From `init` or an earlier step, [lanes, ...].
             count: Steps of the loop before this one.
-            noise: On each unit's input, or None.
+            noise: On each unit's input, [lanes, ...], or None.
             backwards: Whether layers are updated back to front (nudged phases).
         """
 
     @abc.abstractmethod
-    def state(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> State:
-        """The state of a carry."""
+    def state(self, lanes: Lanes, carry: PyTree[Any]) -> State:
+        """The states of a carry, [lanes, ...]."""
 
 
 def default_tolerance(dtype: np.dtype) -> float:

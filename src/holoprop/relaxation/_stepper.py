@@ -9,7 +9,6 @@ import optax
 
 from holoprop._tree import real_dtype
 from holoprop._types import Array, Bool, Float, Int, Key, PyTree, State
-from holoprop.energies import AbstractDynamics
 from holoprop.relaxation._lanes import Lanes
 from holoprop.relaxation._relaxation import AbstractRelaxation
 
@@ -52,26 +51,22 @@ class Stepper(eqx.Module):
         count = jax.tree.leaves(state)[0].shape[0]
         unknown = jnp.full(count, jnp.finfo(real_dtype(state)).max)
         known = None if self.newest else state
-        return Progress(known, lanes.map(self.relaxation.init, extended), unknown)
+        return Progress(known, self.relaxation.init(lanes, extended), unknown)
 
     def step(self, lanes: Lanes, progress: Progress, count: Int[Array, ""]) -> Progress:
         """One step of every lane, `count` steps of the loop after its first."""
         relaxation = self.relaxation
-        noise: tuple[State, ...] = ()
+        noise = None
         if relaxation.noise > 0 and self.key is not None:
             step_key = jax.random.fold_in(self.key, count)
             drawn = optax.tree.random_like(
                 step_key, progress.state, dtype=real_dtype(progress.state)
             )
-            noise = (jax.tree.map(lambda eta: relaxation.noise * eta, drawn),)
-
-        def one(
-            dynamics: AbstractDynamics, carry: PyTree[Any], noise: State | None = None
-        ) -> tuple[PyTree[Any], Float[Array, ""]]:
-            return relaxation.step(dynamics, carry, count=count, noise=noise, backwards=self.nudged)
-
-        new, residual = lanes.map(one, progress.carry, *noise)
-        state = None if self.newest else lanes.map(relaxation.state, progress.carry)
+            noise = jax.tree.map(lambda eta: relaxation.noise * eta, drawn)
+        new, residual = relaxation.step(
+            lanes, progress.carry, count=count, noise=noise, backwards=self.nudged
+        )
+        state = None if self.newest else relaxation.state(lanes, progress.carry)
         return Progress(state, new, residual)
 
     def goes_on(self, progress: Progress, taken: Int[Array, "..."]) -> Bool[Array, " lanes"]:
@@ -87,4 +82,4 @@ class Stepper(eqx.Module):
 
     def state(self, lanes: Lanes, progress: Progress) -> State:
         """The states that are wanted."""
-        return lanes.map(self.relaxation.state, progress.carry) if self.newest else progress.state
+        return self.relaxation.state(lanes, progress.carry) if self.newest else progress.state

@@ -9,6 +9,7 @@ import jax
 from holoprop._types import Float, Int, PyTree, State
 from holoprop.energies import AbstractDynamics
 from holoprop.nn import PRECISIONS, Precision
+from holoprop.relaxation._lanes import Lanes
 from holoprop.relaxation._relaxation import (
     AbstractRelaxation,
     Tolerance,
@@ -57,7 +58,7 @@ class AbstractUpdate(AbstractRelaxation):
         noise: State | None,
         backwards: bool,
     ) -> PyTree[Any]:
-        """The next extended state.
+        """The next extended state of one example.
 
         Arguments:
             dynamics: Of the example.
@@ -66,26 +67,32 @@ class AbstractUpdate(AbstractRelaxation):
             backwards: Whether layers are updated back to front (nudged phases).
         """
 
-    def init(self, dynamics: AbstractDynamics, extended: PyTree[Any]) -> PyTree[Any]:
-        """The extended state is all that is carried."""
+    def init(self, lanes: Lanes, extended: PyTree[Any]) -> PyTree[Any]:
+        """The extended states are all that is carried."""
         return extended
 
     def step(
         self,
-        dynamics: AbstractDynamics,
+        lanes: Lanes,
         carry: PyTree[Any],
         *,
         count: Int[jax.Array, ""],
         noise: State | None,
         backwards: bool,
-    ) -> tuple[PyTree[Any], Float[jax.Array, ""]]:
+    ) -> tuple[PyTree[Any], Float[jax.Array, " lanes"]]:
         """One update, and its size."""
-        new = self.update(dynamics, carry, noise=noise, backwards=backwards)
-        return new, residual(dynamics, carry, new)
 
-    def state(self, dynamics: AbstractDynamics, carry: PyTree[Any]) -> State:
-        """The state of an extended state."""
-        return dynamics.state(carry)
+        def one(
+            dynamics: AbstractDynamics, extended: PyTree[Any], noise: State | None = None
+        ) -> tuple[PyTree[Any], Float[jax.Array, ""]]:
+            new = self.update(dynamics, extended, noise=noise, backwards=backwards)
+            return new, residual(dynamics, extended, new)
+
+        return lanes.map(one, carry, *(() if noise is None else (noise,)))
+
+    def state(self, lanes: Lanes, carry: PyTree[Any]) -> State:
+        """The states of extended states."""
+        return lanes.map(lambda dynamics, extended: dynamics.state(extended), carry)
 
 
 class Synchronous(AbstractUpdate):

@@ -276,7 +276,7 @@ def test_residual_after_fixed_steps(relaxation, inner):
     rest = check_residual(*case("mlp"), relaxation, inner)
     assert rest.steps == 4
     assert np.all(rest.residual > 1e-6)
-    assert np.all(rest.result == hp.Result.OUT_OF_STEPS)
+    assert np.all(rest.result == hp.RelaxationResult.OUT_OF_STEPS)
 
 
 @makers
@@ -285,7 +285,7 @@ def test_residual_at_a_tolerance(make):
     network, x, y = case("circuit")
     rest = check_residual(network, x, y, make(tolerance=1e-3), make(steps=1))
     assert np.all(rest.residual <= 1e-3)
-    assert np.all(rest.result == hp.Result.SETTLED)
+    assert np.all(rest.result == hp.RelaxationResult.SETTLED)
     before = hp.relax(network, x, nudge=0.3, target=y, relaxation=make(steps=int(rest.steps) - 1))
     assert np.any(before.residual > 1e-3)
 
@@ -333,9 +333,9 @@ def test_oscillating_and_diverging_examples(make, stop):
     k, b = np.array([0.5, 2.0, 1.2, 3.5, 1.0]), np.array([1.0, 1.0, -2.0, 1.0, 0.5])
     rest = hp.relax(Spring(), springs(k, b), relaxation=make(**stop))
     settled, oscillating, diverged = [0, 2, 4], 1, 3
-    assert np.all(rest.result[jnp.array(settled)] == hp.Result.SETTLED)
-    assert rest.result[oscillating] == hp.Result.OUT_OF_STEPS
-    assert rest.result[diverged] == hp.Result.DIVERGED
+    assert np.all(rest.result[jnp.array(settled)] == hp.RelaxationResult.SETTLED)
+    assert rest.result[oscillating] == hp.RelaxationResult.OUT_OF_STEPS
+    assert rest.result[diverged] == hp.RelaxationResult.DIVERGED
     np.testing.assert_allclose(rest.state[jnp.array(settled)], (b / k)[settled], rtol=1e-12)
     # From 0.3 it swings between 0.3 and 0.7, and the residual says so.
     np.testing.assert_allclose(rest.residual[oscillating], 0.4 / 0.3, rtol=1e-10)
@@ -353,11 +353,11 @@ def test_settled_examples_do_not_feel_the_others(relaxation):
         return hp.relax(Spring(), x, relaxation=RELAXATIONS[relaxation])
 
     rest, calm = settle(k, 1.0), settle([0.7, 0.9, 1.1], 0.0)
-    assert rest.result[0] == rest.result[2] == hp.Result.SETTLED
+    assert rest.result[0] == rest.result[2] == hp.RelaxationResult.SETTLED
     # Mixing may hold the one without a rest back from infinity, but not bring it to rest.
     mixed = isinstance(RELAXATIONS[relaxation], hp.Anderson)
-    assert rest.result[1] in ([1, 2] if mixed else [hp.Result.DIVERGED])
-    assert calm.result.tolist() == [hp.Result.SETTLED] * 3
+    assert rest.result[1] in ([1, 2] if mixed else [hp.RelaxationResult.DIVERGED])
+    assert calm.result.tolist() == [hp.RelaxationResult.SETTLED] * 3
     for example in (0, 2):
         np.testing.assert_allclose(rest.state[example], b[example] / k[example], rtol=1e-12)
         np.testing.assert_allclose(rest.state[example], calm.state[example], rtol=1e-12)
@@ -389,10 +389,10 @@ def test_layered_network_that_oscillates(relaxation, nudge):
     x, y = jnp.array([[2.0], [-3.0]]), jnp.array([[0.0], [1.0]])
     rest = hp.relax(inhibition(), x, nudge=nudge, target=y, relaxation=relaxation)
     if isinstance(relaxation, hp.Synchronous):
-        assert rest.result[0] == hp.Result.OUT_OF_STEPS
+        assert rest.result[0] == hp.RelaxationResult.OUT_OF_STEPS
         assert rest.residual[0] > 0.5
         assert rest.steps == 1000
-    assert rest.result[1] == hp.Result.SETTLED
+    assert rest.result[1] == hp.RelaxationResult.SETTLED
     assert rest.residual[1] <= 1e-13
     assert abs(rest.state[0][1, 0]) < 1e-5
     assert abs(rest.state[1][1, 0] - 1) < 1e-2
@@ -400,7 +400,7 @@ def test_layered_network_that_oscillates(relaxation, nudge):
 
 def test_sequential_updates_end_that_oscillation():
     rest = hp.relax(inhibition(), jnp.array([[2.0]]), relaxation=hp.Sequential())
-    assert rest.result[0] == hp.Result.SETTLED
+    assert rest.result[0] == hp.RelaxationResult.SETTLED
     np.testing.assert_allclose([rest.state[0][0, 0], rest.state[1][0, 0]], [1, 0], atol=1e-2)
 
 
@@ -413,7 +413,7 @@ def test_layered_network_that_diverges():
         [jnp.ones((1, 1)), 1.5 * jnp.ones((1, 1))],
     )
     rest = hp.relax(network, jnp.array([[1.0], [0.0]]))
-    assert rest.result.tolist() == [hp.Result.DIVERGED, hp.Result.SETTLED]
+    assert rest.result.tolist() == [hp.RelaxationResult.DIVERGED, hp.RelaxationResult.SETTLED]
     assert not np.any(rest.state[0][1])
 
 
@@ -422,7 +422,7 @@ def test_divergence_without_overflow_is_seen(dtype):
     """A growth that a hundred steps do not carry to infinity."""
     x = cast(springs([2.5, 1.0], [1.0, 1.0]), dtype)
     rest = hp.relax(Spring(), x, init=jnp.full(2, 0.3, dtype), relaxation=hp.Synchronous(steps=100))
-    assert rest.result.tolist() == [hp.Result.DIVERGED, hp.Result.SETTLED]
+    assert rest.result.tolist() == [hp.RelaxationResult.DIVERGED, hp.RelaxationResult.SETTLED]
 
 
 @pytest.mark.parametrize("name", ["mlp", "circuit"])

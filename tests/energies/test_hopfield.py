@@ -65,7 +65,7 @@ def test_rests_where_the_energy_is_stationary(nudge):
     _, x = drawn(1)
     target = None if nudge == 0 else y[None]
     rest = hp.relax(net, x[None], nudge=nudge, target=target)
-    assert rest.result[0] == hp.Result.SETTLED
+    assert rest.result[0] == hp.RelaxationResult.SETTLED
     s, w, b = placed(np.asarray(rest.state[0]), x), np.asarray(net.weight), np.asarray(net.bias)
     slope = s - 4 * f(s) * (1 - f(s)) * (w @ f(s) + b)
     slope[OUTPUTS] += nudge * (s[OUTPUTS] - y)

@@ -161,7 +161,7 @@ def test_energy_at_rest(name):
         def phi(arrays, state, x):
             return negative_phi(eqx.combine(arrays, static), state, x)
 
-        interaction = eqx.combine(arrays, static).interaction(state, x)
+        interaction = eqx.combine(arrays, static).numerics().interaction(state, x)
         by_all = jax.grad(energy, argnums=(0, 1, 2))(arrays, state, x)
         return (
             interaction,
@@ -192,11 +192,11 @@ def test_change_of_the_interaction(name):
     @jax.jit
     def look(delta):
         def interaction(state):
-            return network.interaction(state, x)
+            return network.numerics().interaction(state, x)
 
         new = jax.tree.map(lambda s, d: s + d, centre, delta)
         return (
-            network.interaction_change(centre, delta, x),
+            network.numerics().interaction_change(centre, delta, x),
             interaction(new) - interaction(centre),
             jax.jvp(interaction, (centre,), (delta,))[1],
         )
@@ -217,17 +217,19 @@ def test_slopes_of_the_interactions_changes(name):
     delta = tuple(jnp.asarray(0.3 * rng.normal(size=layer.shape)) for layer in centre)
 
     def at(network, x, sign):
-        return network.interaction(jax.tree.map(lambda s, d: s + sign * d, centre, delta), x)
+        return network.numerics().interaction(
+            jax.tree.map(lambda s, d: s + sign * d, centre, delta), x
+        )
 
     def slopes(function):
         trainable, fixed = eqx.partition(network, eqx.is_inexact_array)
         grad = jax.jit(jax.grad(lambda n, x: function(eqx.combine(n, fixed), x), argnums=(0, 1)))
         return jax.tree.leaves(grad(trainable, x))
 
-    changes = slopes(lambda n, x: n.interaction_change(centre, delta, x))
+    changes = slopes(lambda n, x: n.numerics().interaction_change(centre, delta, x))
     for found, wanted in zip(changes, slopes(lambda n, x: at(n, x, 1) - at(n, x, 0)), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
-    differences = slopes(lambda n, x: n.interaction_difference(centre, delta, x))
+    differences = slopes(lambda n, x: n.numerics().interaction_difference(centre, delta, x))
     for found, wanted in zip(
         differences, slopes(lambda n, x: at(n, x, 1) - at(n, x, -1)), strict=True
     ):

@@ -218,7 +218,7 @@ def test_large_changes_do_not_overflow(kind, dtype):
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=3e-4)
 
 
-class Quartic(hp.AbstractActivation):
+class Quartic(hp.nn.AbstractActivation):
     """One's own activation: its primitive and its change come from defaults."""
 
     holomorphic = True

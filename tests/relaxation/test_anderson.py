@@ -75,7 +75,7 @@ def test_changes_whose_squares_add_up_to_nothing():
     found = hp.relax(
         energy, x, nudge=nudge, target=jnp.zeros(1), init=jnp.asarray(init), relaxation=relaxation
     )
-    assert found.result[0] == hp.Result.SETTLED
+    assert found.result[0] == hp.RelaxationResult.SETTLED
     assert found.steps <= 6
     np.testing.assert_allclose(found.state[0], x[0] / h, rtol=1e-10)
 
@@ -102,7 +102,7 @@ def test_fewer_steps_on_a_slow_network(inner, nudge):
         return hp.relax(network, x, nudge=nudge, target=y, relaxation=relaxation)
 
     plain, mixed = settle(inner), settle(hp.Anderson(inner))
-    assert plain.result[0] == mixed.result[0] == hp.Result.SETTLED
+    assert plain.result[0] == mixed.result[0] == hp.RelaxationResult.SETTLED
     assert 4 * mixed.steps < plain.steps
     for a, b in zip(plain.state, mixed.state, strict=True):
         # The slow one stops at a residual of 1e-13, a hundred times that from its rest.
@@ -114,9 +114,9 @@ def test_rests_where_the_inner_relaxation_diverges(inner):
     """Curvature 3 throws a plain step out; the mixture is a solver and finds the rest."""
     energy = Quadratic(jnp.diag(jnp.array([3.0, 0.4])), jnp.zeros((2, 2)))
     x = np.array([[1.0, 1.0]])
-    assert hp.relax(energy, x, relaxation=inner).result[0] == hp.Result.DIVERGED
+    assert hp.relax(energy, x, relaxation=inner).result[0] == hp.RelaxationResult.DIVERGED
     found = hp.relax(energy, x, relaxation=hp.Anderson(inner))
-    assert found.result[0] == hp.Result.SETTLED
+    assert found.result[0] == hp.RelaxationResult.SETTLED
     np.testing.assert_allclose(found.state[0], [1 / 3, 2.5], rtol=1e-10)
 
 
@@ -132,7 +132,7 @@ def test_stays_at_rest_once_there():
 def test_at_rest_at_nothing():
     energy, x = problem(0, 4)
     found = hp.relax(energy, 0 * x, relaxation=hp.Anderson(hp.Synchronous(steps=20)))
-    assert found.result[0] == hp.Result.SETTLED
+    assert found.result[0] == hp.RelaxationResult.SETTLED
     np.testing.assert_array_equal(found.state, 0)
 
 
@@ -142,7 +142,7 @@ def test_float32():
     energy = jax.tree.map(lambda a: a.astype(jnp.float32), energy)
     found = hp.relax(energy, jnp.asarray(x, jnp.float32), relaxation=hp.Anderson(hp.Synchronous()))
     assert found.state.dtype == np.float32
-    assert found.result[0] == hp.Result.SETTLED
+    assert found.result[0] == hp.RelaxationResult.SETTLED
     # A residual of 1e-6 over the least curvature of 0.05.
     expected = solve(energy, x, 0)
     np.testing.assert_allclose(found.state[0], expected, atol=3e-5 * np.linalg.norm(expected))
@@ -183,7 +183,7 @@ def test_passes_a_place_where_it_all_but_rests(width):
     x = np.zeros((1, 1))
     plain = hp.relax(Bottleneck(width), x, relaxation=inner)
     found = hp.relax(Bottleneck(width), x, relaxation=hp.Anderson(inner))
-    assert plain.result[0] == found.result[0] == hp.Result.SETTLED
+    assert plain.result[0] == found.result[0] == hp.RelaxationResult.SETTLED
     np.testing.assert_allclose(found.state, [[3.0]], rtol=1e-10)
     # Plain steps are sentenced in doubling numbers: at worst twice as many as the plain way needs,
     # and as many mixed ones.
@@ -208,7 +208,7 @@ def test_passes_a_saddle_as_the_inner_relaxation_does(start):
     x = np.array([[start]])
     plain = hp.relax(Saddle(), x, relaxation=inner)
     found = hp.relax(Saddle(), x, relaxation=hp.Anderson(inner))
-    assert plain.result[0] == found.result[0] == hp.Result.SETTLED
+    assert plain.result[0] == found.result[0] == hp.RelaxationResult.SETTLED
     np.testing.assert_allclose(plain.state, [[np.sign(start), 1.0]], rtol=1e-10)
     np.testing.assert_allclose(found.state, plain.state, rtol=1e-10)
     assert found.steps < plain.steps
@@ -219,5 +219,5 @@ def test_close_to_a_saddle_it_may_step_over_it(start):
     """A known limit: it rests in a well and not on the saddle, but in the other one."""
     inner = hp.Synchronous(max_steps=2000)
     found = hp.relax(Saddle(), np.array([[start]]), relaxation=hp.Anderson(inner))
-    assert found.result[0] == hp.Result.SETTLED
+    assert found.result[0] == hp.RelaxationResult.SETTLED
     np.testing.assert_allclose(found.state, [[-1.0, 1.0]], rtol=1e-10)

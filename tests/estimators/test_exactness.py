@@ -169,9 +169,9 @@ def test_error_falls_geometrically_with_points() -> None:
     assert slope(np.log(radii), rates) == pytest.approx(1, rel=0.1)
 
 
-@pytest.mark.parametrize("part", [hp.Part.REAL, hp.Part.IMAGINARY])
+@pytest.mark.parametrize("part", [hp.ComplexPart.REAL, hp.ComplexPart.IMAGINARY])
 @pytest.mark.parametrize("points", [3, 6])
-def test_single_part_aliases_the_harmonic_before(points: int, part: hp.Part) -> None:
+def test_single_part_aliases_the_harmonic_before(points: int, part: hp.ComplexPart) -> None:
     # Appendix A.4 at finite N: cos and sin have both harmonics 1 and -1, so a single part lets
     # beta^(N-1) through where both together let only beta^(N+1) through.
     case = figure_2(0)
@@ -202,8 +202,10 @@ def test_half_circle_equals_full_circle() -> None:
 
 def test_half_circle_equals_full_circle_on_real_digits(digits: Any) -> None:
     network = hp.mlp([784, 256, 256, 10], weight_std=0.05, key=jax.random.key(0))
-    half = gradient(network, *digits, hp.Holomorphic(0.4, 6, form=hp.Form.PLAIN))
-    full = gradient(network, *digits, hp.Holomorphic(0.4, 6, form=hp.Form.PLAIN, full_circle=True))
+    half = gradient(network, *digits, hp.Holomorphic(0.4, 6, form=hp.StateForm.PLAIN))
+    full = gradient(
+        network, *digits, hp.Holomorphic(0.4, 6, form=hp.StateForm.PLAIN, full_circle=True)
+    )
     assert error(half, full) <= 1e-12
 
 
@@ -220,7 +222,7 @@ def test_batched_points_equal_points_one_by_one() -> None:
     for k in range(points):
         turn = np.exp(2j * np.pi * k / points)
         rest = hp.relax(network, x, nudge=radius * turn, target=labels, init=free)
-        assert np.all(rest.result == hp.Result.SETTLED)
+        assert np.all(rest.result == hp.RelaxationResult.SETTLED)
         s1, s2 = map(np.asarray, rest.state)
         odds = np.exp(s2 @ weight.T + offset)
         push = radius * turn * (odds / odds.sum(axis=1, keepdims=True) - y)
@@ -228,7 +230,7 @@ def test_batched_points_equal_points_one_by_one() -> None:
         for i, term in enumerate(terms):
             total[i] = total[i] + term / turn / (points * radius * len(x))
     assert max(np.abs(t.imag).max() for t in total) < 1e-12
-    found = gradient(network, x, labels, hp.Holomorphic(radius, points, form=hp.Form.PLAIN))
+    found = gradient(network, x, labels, hp.Holomorphic(radius, points, form=hp.StateForm.PLAIN))
     layers = (*found.couplings, found.readout)
     leaves = [leaf for layer in layers for leaf in (layer.weight, layer.bias)]
     assert error(leaves, [t.real for t in total]) <= 1e-12
@@ -238,7 +240,7 @@ def test_batched_points_equal_points_one_by_one() -> None:
 def test_average_equals_first_coefficient_and_mixed_derivative(case: Callable[[], Any]) -> None:
     # They alias differently, so only where aliasing at N = 32 is below rounding.
     by_average = gradient(*case(), hp.Holomorphic(0.4, 32))
-    by_fourier = gradient(*case(), hp.Holomorphic(0.4, 32, rule=hp.Rule.FOURIER))
+    by_fourier = gradient(*case(), hp.Holomorphic(0.4, 32, rule=hp.GradientRule.FOURIER))
     assert error(by_fourier, by_average) <= 1e-12
 
 
@@ -249,9 +251,15 @@ def test_centred_is_holomorphic_with_two_points() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "rule"), [(hp.Part.REAL, hp.Rule.AVERAGE), (hp.Part.IMAGINARY, hp.Rule.FOURIER)]
+    ("part", "rule"),
+    [
+        (hp.ComplexPart.REAL, hp.GradientRule.AVERAGE),
+        (hp.ComplexPart.IMAGINARY, hp.GradientRule.FOURIER),
+    ],
 )
-def test_single_part_equals_both_with_many_points(part: hp.Part, rule: hp.Rule) -> None:
+def test_single_part_equals_both_with_many_points(
+    part: hp.ComplexPart, rule: hp.GradientRule
+) -> None:
     case = figure_2(5)
     both = gradient(*case, hp.Holomorphic(0.4, 32, rule=rule))
     assert error(gradient(*case, hp.Holomorphic(0.4, 32, part=part, rule=rule)), both) <= 1e-12
@@ -260,7 +268,7 @@ def test_single_part_equals_both_with_many_points(part: hp.Part, rule: hp.Rule) 
 def test_real_part_of_two_points_is_everything() -> None:
     case = figure_2(0)
     both = gradient(*case, hp.Holomorphic(0.3, 2))
-    real = gradient(*case, hp.Holomorphic(0.3, 2, part=hp.Part.REAL))
+    real = gradient(*case, hp.Holomorphic(0.3, 2, part=hp.ComplexPart.REAL))
     assert error(real, both) <= 1e-12
 
 
@@ -269,7 +277,7 @@ def test_mean_of_the_parts_is_both() -> None:
     case = figure_2(0)
     real, imaginary, both = (
         gradient(*case, hp.Holomorphic(0.4, 6, part=p))
-        for p in (hp.Part.REAL, hp.Part.IMAGINARY, hp.Part.BOTH)
+        for p in (hp.ComplexPart.REAL, hp.ComplexPart.IMAGINARY, hp.ComplexPart.BOTH)
     )
     mean = jax.tree.map(lambda a, b: (a + b) / 2, real, imaginary)
     assert error(mean, both) <= 1e-12

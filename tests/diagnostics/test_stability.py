@@ -40,8 +40,8 @@ def test_grid(spring_map):
 def test_stable_within_the_unit_circle_alone(spring_map):
     size = np.abs(spring_map.nudges)
     result = np.asarray(spring_map.result)
-    assert np.all(result[size < 0.9] == hp.Result.SETTLED)
-    assert np.all(result[size > 1.1] != hp.Result.SETTLED)
+    assert np.all(result[size < 0.9] == hp.RelaxationResult.SETTLED)
+    assert np.all(result[size > 1.1] != hp.RelaxationResult.SETTLED)
     assert np.all(np.asarray(spring_map.residual)[size < 0.9] <= 1e-13)
 
 
@@ -82,7 +82,7 @@ def test_mlp():
     small = hp.stability_map(network, x, labels, width=0.4, points=5)
     assert not np.any(small.result)
     large = hp.stability_map(network, x, labels, width=40.0, points=5)
-    assert large.result[2, 2] == hp.Result.SETTLED
+    assert large.result[2, 2] == hp.RelaxationResult.SETTLED
     assert np.any(large.result)
     np.testing.assert_array_equal(large.result, large.result[::-1])
 
