@@ -114,7 +114,9 @@ def test_data_stands_alone():
             assert {package(name) for name in IMPORTS[module]} <= {"data"}
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(KNOWN) if name in RANK and "_" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in sorted(KNOWN) if name in RANK and "_" not in name]
+)
 def test_every_package_says_what_lives_in_it(name):
     """In a few lines: what lives there, what it may import, what belongs elsewhere."""
     text = ast.get_docstring(ast.parse(KNOWN[name].read_text()))

@@ -100,8 +100,10 @@ def _as_nudge(
 ) -> Inexact[jax.Array, "*points"] | None:
     """The nudge in its own arithmetic, or None for the free phase."""
     if isinstance(nudge, jax.Array):
+        # Its arithmetic is the caller's choice; its value is known unless it is traced.
         beta = nudge
-        known_zero = not isinstance(nudge, jax.core.Tracer) and nudge.ndim == 0 and nudge == 0
+        traced = isinstance(nudge, jax.core.Tracer)
+        known_zero = not traced and nudge.ndim == 0 and np.asarray(nudge) == 0
     else:
         # Looked at before it becomes an array of JAX's, whose values a caller's jit would hide.
         value = np.asarray(nudge)
