@@ -20,7 +20,7 @@ from holoprop.data import load_images
 SMALL = (
     *("--network.sizes", "784", "12", "8", "10", "--network.weight-std", "0.1"),
     *("--epochs", "1", "--validation", "0.25"),
-    *("--free.anderson", "0", "--free.steps", "20", "--nudged.anderson", "0"),
+    *("--free", "sequential", "--free.steps", "20", "--nudged", "sequential"),
     *("--nudged.steps", "20"),
 )
 

@@ -1,12 +1,10 @@
 """`holoprop train` from the data to the run folder."""
 
-import dataclasses
 import hashlib
 import os
 import re
 import subprocess
 import sys
-import typing
 from pathlib import Path
 
 import jax
@@ -17,12 +15,11 @@ from PIL import Image
 from terminal import SMALL, call, files, parse, write_digits
 
 import holoprop as hp
-from holoprop.cli._build import build_network
-from holoprop.cli._config import EstimatorConfig, NetworkConfig
-from holoprop.cli._presets import PRESETS
+from holoprop.cli._drafts import choices
 from holoprop.data import load_images
-from holoprop.training import load_weights
-from holoprop.training._run_folder import weights_sha256
+from holoprop.runs import Mlp, TrainConfig, load_weights, presets
+from holoprop.runs._json import as_json
+from holoprop.runs._weights import weights_sha256
 
 FILES = {"config.json", "metrics.jsonl", "summary.json", "weights.npz", "curves.png"}
 LINE = {
@@ -108,11 +105,12 @@ def test_run_leaves_its_files_and_no_others(run):
 
 def test_config_holds_everything_that_was_set(run, digits):
     folder, _ = run
-    expected = dataclasses.asdict(PRESETS["mnist-subset"][1])
+    expected = as_json(presets()["mnist-subset"].config)
     expected |= {"data": str(digits), "output": str(folder), "epochs": 2, "validation": 0.25}
     expected["network"] |= {"sizes": [784, 12, 8, 10], "weight_std": 0.1}
-    expected["free"] |= {"anderson": 0, "steps": 20}
-    expected["nudged"] |= {"anderson": 0, "steps": 20}
+    for phase, max_steps in (("free", 60), ("nudged", 40)):
+        fixed = {"type": "Sequential", "steps": 20, "tolerance": None, "max_steps": max_steps}
+        expected[phase] = expected[phase]["inner"] | fixed
     assert parse((folder / "config.json").read_text()) == expected
 
 
@@ -176,8 +174,9 @@ def test_sha256_is_that_of_the_saved_weights(run):
 def test_saved_weights_make_the_trained_network_again(run):
     folder, _ = run
     config = parse((folder / "config.json").read_text())
-    settings = config["network"] | {"sizes": tuple(config["network"]["sizes"])}
-    fresh = zoo.cast(build_network(NetworkConfig(**settings), seed=99), np.float32)
+    network = config["network"]
+    settings = Mlp(sizes=tuple(network["sizes"]), weight_std=network["weight_std"])
+    fresh = zoo.cast(settings.build(seed=99), np.float32)
     assert weights_sha256(fresh) != summary_of(folder)["weights_sha256"]
     assert weights_sha256(load_weights(fresh, folder)) == summary_of(folder)["weights_sha256"]
 
@@ -238,7 +237,7 @@ def test_run_prints_its_numbers_and_ends_with_tables(run):
 
 
 def test_seed_decides_the_weights(digits, monkeypatch):
-    centred = ("--data", digits, *SMALL, "--estimator.name", "centred")
+    centred = ("--data", digits, *SMALL, "--estimator", "centred", "--estimator.nudge", 0.4)
     answer = call("train", *centred, "--seed", 1)
     assert answer.code == 0, answer.err
     (first,) = Path("runs").iterdir()
@@ -273,8 +272,9 @@ def test_seed_decides_the_weights(digits, monkeypatch):
 
 
 def test_run_can_be_validated_on_the_test_split(digits):
-    noise = ("--estimator.name", "centred", "--free.noise", 0.04, "--nudged.noise", 0.04)
-    summary = train("--data", digits, *SMALL, *noise, "--validation", 0)
+    centred = ("--estimator", "centred", "--estimator.nudge", 0.4)
+    noise = ("--free.noise", 0.04, "--nudged.noise", 0.04)
+    summary = train("--data", digits, *SMALL, *centred, *noise, "--validation", 0)
     assert summary["validation_error"] == summary["test_error"]
     assert summary["validation_loss"] == summary["test_loss"]
     assert is_whole(40 * summary["validation_error"])
@@ -291,17 +291,20 @@ RUNS = {
     "online": ("--estimator.steps-per-point", 10, "--estimator.periods", 1),
     "centred": ("--network.cost", "squared-error"),
     "one-sided": ("--optimiser.schedule", "cosine", "--optimiser.momentum", 0.9),
-    "implicit": ("--free.order", "synchronous", "--optimiser.weight-decay", 1e-4),
-    "unrolled": ("--estimator.unrolled-steps", 30),
+    "implicit": ("--free", "synchronous", "--optimiser.weight-decay", 1e-4),
+    "unrolled": ("--estimator.steps", 30),
 }
 
 
-@pytest.mark.parametrize("name", typing.get_args(typing.get_type_hints(EstimatorConfig)["name"]))
+@pytest.mark.parametrize("name", choices(TrainConfig, hp.AbstractEstimator))
 def test_run_with_each_estimator(untested, name):
-    summary = train(
-        *("--data", untested, *SMALL, "--estimator.name", name, "--estimator.radius", 0.01),
-        *RUNS[name],
-    )
+    size = {
+        "holomorphic": ("--estimator.radius", 0.01),
+        "online": ("--estimator.radius", 0.01),
+        "centred": ("--estimator.nudge", 0.01),
+        "one-sided": ("--estimator.nudge", 0.01),
+    }.get(name, ())
+    summary = train("--data", untested, *SMALL, "--estimator", name, *size, *RUNS[name])
     whole = summary["alignment"]["before"]["whole"]
     # At this radius the bias of the one-sided estimate, of first order, is the largest.
     assert whole["cosine"] > 0.999
@@ -329,7 +332,7 @@ def test_profile_is_written_when_asked_for(digits):
 
 def test_auto_tolerance_and_low_precision(digits):
     # Those of the small run that fix the steps are left out.
-    small = SMALL[:11]
+    small = tuple(a for a in SMALL if a not in ("--free.steps", "--nudged.steps", "20"))
     phases = ("--free.tolerance", "auto", "--nudged.tolerance", "auto")
     low = ("--nudged.precision", "bfloat16")
     summary = train("--data", digits, *small, *phases, *low)
@@ -346,7 +349,7 @@ def test_default_run_keeps_its_promise():
     installed("--output", "run", seconds=180)
     config = parse(Path("run/config.json").read_text())
     assert config["network"]["sizes"] == [784, 256, 256, 10]
-    assert (config["estimator"]["name"], config["estimator"]["points"]) == ("holomorphic", 10)
+    assert (config["estimator"]["type"], config["estimator"]["points"]) == ("Holomorphic", 10)
     assert config["estimator"]["radius"] == 0.4
     assert summary_of("run")["validation_error"] <= 0.06
 

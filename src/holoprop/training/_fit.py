@@ -1,6 +1,5 @@
 """The training loop, from the first batch to the last."""
 
-import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,15 +7,14 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from holoprop._checks import check_labels
-from holoprop._energy import AbstractEnergy
-from holoprop._types import PyTree
-from holoprop._value_and_grad import label_classes
+import holoprop as hp
 from holoprop.data import batches_per_epoch, epoch_batches
-from holoprop.training._step import Method, evaluate_batch, train_step
+from holoprop.training._evaluate import evaluate
+from holoprop.training._examples import Examples
+from holoprop.training._metrics import EpochMetrics, Progress
+from holoprop.training._step import Method, train_step
 
 # The host looks at the device's numbers only every so many batches: each look waits for it.
 _LOOK_EVERY = 20
@@ -24,116 +22,8 @@ _LOOK_EVERY = 20
 _TRACED = 20
 
 
-@dataclasses.dataclass(frozen=True)
-class Examples:
-    """Inputs and labels that belong together.
-
-    Attributes:
-        inputs: Tree of NumPy arrays with a leading axis over examples, as they are stored.
-        labels: Class indices or targets, with the same leading axis.
-    """
-
-    inputs: PyTree[Any]
-    labels: PyTree[Any]
-
-    def __len__(self) -> int:
-        return int(jax.tree.leaves(self.labels)[0].shape[0])
-
-    def take(self, rows: np.ndarray | slice) -> "Examples":
-        """The examples of some rows."""
-        return Examples(*jax.tree.map(lambda a: a[rows], (self.inputs, self.labels)))
-
-
-@dataclasses.dataclass(frozen=True)
-class EpochMetrics:
-    """What one epoch came to; the keys of a line of `metrics.jsonl`.
-
-    Errors are fractions of 1, None for an energy without classes; residuals and steps are means
-    over the epoch's batches (of each batch's median residual), by phase.
-    """
-
-    epoch: int
-    train_loss: float
-    train_error: float | None
-    validation_loss: float
-    validation_error: float | None
-    residuals: dict[str, float]
-    steps: dict[str, float]
-    unsettled: int
-    validation_unsettled: int
-    images_per_second: float
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Where training stands within an epoch: means over the epoch so far."""
-
-    epoch: int
-    batch: int
-    batches: int
-    loss: float
-    error: float | None
-    residuals: dict[str, float]
-    images_per_second: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """Mean loss and error of a set of examples, and how many did not settle."""
-
-    loss: float
-    error: float | None
-    unsettled: int
-
-
-def evaluate(
-    method: Method, network: AbstractEnergy, examples: Examples, *, seed: int = 0
-) -> Evaluation:
-    """Loss and error over a set, by the free phase alone.
-
-    Arguments:
-        method: Its `free` relaxation and `transform` are used.
-        network: With a cost, and logits if there are classes.
-        examples: One or more.
-        seed: Of the noise, if the relaxation has any.
-
-    Raises:
-        ValueError: If there is no example, or a label is out of range.
-
-    Example:
-        >>> import holoprop as hp, optax
-        >>> network = hp.mlp([4, 3, 2], key=jax.random.key(0))
-        >>> method = Method(
-        ...     hp.Holomorphic(0.2, 4), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), jnp.array
-        ... )
-        >>> examples = Examples(np.ones((6, 4)), np.array([0, 1, 0, 1, 0, 1]))
-        >>> evaluate(method, network, examples).error
-        0.5
-    """
-    if len(examples) == 0:
-        raise ValueError("examples is empty: give one example or more.")
-    first = examples.take(slice(0, 1))
-    inputs = method.transform(jax.tree.map(jnp.asarray, first.inputs))
-    classes = label_classes(network, inputs, first.labels)
-    if classes is not None:
-        check_labels(examples.labels, classes)
-    batch = min(len(examples), 250)
-    sums: list[Any] = []
-    for start in range(0, len(examples), batch):
-        rows = np.arange(start, start + batch)
-        # The last batch is filled up with the last example, at no weight: one shape, one program.
-        weight = jnp.asarray(rows < len(examples), float)
-        part = examples.take(np.minimum(rows, len(examples) - 1))
-        key = jax.random.fold_in(jax.random.key(seed), start)
-        sums.append(evaluate_batch(method, network, part.inputs, part.labels, weight, key))
-    loss, wrong, unsettled = jax.tree.map(lambda *leaves: sum(map(float, leaves)), *sums)
-    count = len(examples)
-    return Evaluation(loss / count, None if wrong is None else wrong / count, round(unsettled))
-
-
 def fit(
-    network: AbstractEnergy,
+    network: hp.AbstractEnergy,
     train: Examples,
     validation: Examples,
     *,
@@ -144,7 +34,7 @@ def fit(
     profile: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
-) -> AbstractEnergy:
+) -> hp.AbstractEnergy:
     """Train a network and return it.
 
     Arguments:
@@ -167,7 +57,7 @@ def fit(
         >>> import holoprop as hp, optax
         >>> network = hp.mlp([4, 3, 2], key=jax.random.key(0))
         >>> method = Method(
-        ...     hp.Holomorphic(0.2, 4), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), jnp.array
+        ...     hp.Holomorphic(0.2, 4), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), np.asarray
         ... )
         >>> examples = Examples(np.ones((6, 4)), np.array([0, 1, 0, 1, 0, 1]))
         >>> seen = []

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from holoprop.training._fit import EpochMetrics
+from holoprop.training import EpochMetrics
 
 
 def draw_curves(metrics: list[EpochMetrics], path: str | os.PathLike[str]) -> None:
