@@ -13,7 +13,7 @@ from holoprop._microbatches import in_parts
 from holoprop._problem import Problem, TargetAim, check_init
 from holoprop._relax import default_relaxation
 from holoprop._relaxation import AbstractRelaxation
-from holoprop._types import Array, Float, Int, Key, PyTree, State
+from holoprop._types import Array, Bool, Float, Key, PyTree, State
 
 
 def value_and_grad(
@@ -26,6 +26,7 @@ def value_and_grad(
     nudged: AbstractRelaxation | None = None,
     key: Key | None = None,
     init: State | None = None,
+    throw: bool = True,
 ) -> tuple[tuple[Float[Array, ""], Aux], PyTree[Any]]:
     """Mean loss of a batch at its free equilibria, and the loss's gradient.
 
@@ -44,6 +45,9 @@ def value_and_grad(
         key: PRNG key; needed if a relaxation has noise.
         init: [batch, ...]: state to start from, for instance `aux.state` of an earlier call;
             default the network's own.
+        throw: Whether to raise for what only the values can tell. Without, a program that calls
+            this under `jax.jit` has no callback to Python, and can be kept in JAX's persistent
+            compilation cache; look at `aux.unsettled` yourself.
 
     Returns:
         `(loss, aux), grads`: a real scalar, an `Aux`, and a tree with the structure of the
@@ -51,8 +55,8 @@ def value_and_grad(
 
     Raises:
         ValueError: If shapes, types or values do not fit, before anything is computed.
-        RuntimeError: If no example settles, or under `jax.jit`, where values are not known before,
-            for labels out of range and inputs that are not finite.
+        RuntimeError: With `throw`, if no example settles, or under `jax.jit`, where values are not
+            known before, for labels out of range and inputs that are not finite.
 
     Example:
         >>> import holoprop as hp
@@ -76,7 +80,9 @@ def value_and_grad(
     check_finite(x=x, labels=labels, init=init)
     check_key(key, max(free.noise, nudged.noise))
     problem = Problem(network, x, TargetAim(labels))
-    return _value_and_grad(problem, estimator, free, nudged, classes, key, init)
+    loss, aux, grads, faults = _value_and_grad(problem, estimator, free, nudged, classes, key, init)
+    # Outside the program, for the same reason as `throw`.
+    return (raise_faults(loss, faults, classes) if throw else loss, aux), grads
 
 
 def label_classes(network: AbstractEnergy, x: PyTree[Any], labels: PyTree[Any]) -> int | None:
@@ -98,7 +104,7 @@ def _value_and_grad(
     classes: int | None,
     key: Key | None,
     init: State | None,
-) -> tuple[tuple[Float[Array, ""], Aux], PyTree[Any]]:
+) -> tuple[Float[Array, ""], Aux, PyTree[Any], Bool[Array, " faults"]]:
     # Here it is looked at once for all calls of one kind; nothing has been computed yet.
     estimator.check(problem, free, nudged)
     estimate = in_parts(
@@ -109,30 +115,40 @@ def _value_and_grad(
         init=init,
         key=key,
     )
-    return (raise_faults(problem, estimate, classes), estimate.aux), estimate.energy
+    return estimate.loss, estimate.aux, estimate.energy, find_faults(problem, estimate, classes)
 
 
-def raise_faults(problem: Problem, estimate: Estimate, classes: int | None) -> Float[Array, ""]:
-    """The loss, or a `RuntimeError` for what only the values can tell."""
+def find_faults(
+    problem: Problem, estimate: Estimate, classes: int | None
+) -> Bool[Array, " faults"]:
+    """What only the values can tell; each has its sentence in `raise_faults`."""
     aim = problem.aim
     labels = aim.y if classes is not None and isinstance(aim, TargetAim) else jnp.zeros(1, int)
     finite = [
         jnp.all(jnp.isfinite(a)) for a in jax.tree.leaves(problem.x) if eqx.is_inexact_array(a)
     ]
-    faults: list[tuple[Array, str]] = [
-        (
+    return jnp.stack(
+        [
             jnp.any((labels < 0) | (labels >= (classes or 1))),
-            f"labels are out of range: they must be from 0 to {(classes or 1) - 1}.",
-        ),
-        (~jnp.all(jnp.array(finite)), "the inputs have values that are not finite."),
-        (
+            ~jnp.all(jnp.array(finite)),
             estimate.aux.unsettled == problem.batch,
+        ]
+    )
+
+
+@eqx.filter_jit
+def raise_faults(
+    loss: Float[Array, ""], faults: Bool[Array, " faults"], classes: int | None
+) -> Float[Array, ""]:
+    """The loss, or a `RuntimeError`."""
+    return eqx.branched_error_if(
+        loss,
+        jnp.any(faults),
+        jnp.argmax(faults),
+        [
+            f"labels are out of range: they must be from 0 to {(classes or 1) - 1}.",
+            "the inputs have values that are not finite.",
             "no example settled in every phase, so there is no gradient: use a smaller radius or "
             "nudge, more steps or a looser tolerance, or smaller weights.",
-        ),
-    ]
-    found = jnp.stack([fault for fault, _ in faults])
-    index: Int[Array, ""] = jnp.argmax(found)
-    return eqx.branched_error_if(
-        estimate.loss, jnp.any(found), index, [message for _, message in faults]
+        ],
     )
