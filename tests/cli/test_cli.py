@@ -68,6 +68,13 @@ def test_help_names_the_command(arguments):
     assert answer.err == ""
 
 
+def test_help_fits_a_screen_and_says_what_to_try_first():
+    lines = call("--help").out.splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    assert "Try first:" in lines
+
+
 def test_help_of_train_names_the_presets():
     answer = call("train", "--help")
     assert answer.code == 0
@@ -95,6 +102,12 @@ def test_help_says_what_the_preset_sets():
 def test_version():
     answer = call("--version")
     assert (answer.code, answer.out, answer.err) == (0, f"holoprop {holoprop.__version__}\n", "")
+
+
+def test_module_is_the_command_too():
+    command = [sys.executable, "-m", "holoprop", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"holoprop {holoprop.__version__}\n"
 
 
 def test_installed_command_reports_an_error_by_its_exit_status():
@@ -312,7 +325,8 @@ def test_interrupted_run_says_so(digits, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Console, "print", interrupt)
-    answer = call("train", "--data", digits, *SMALL, "--output", "run")
+    centred = ("--estimator", "centred", "--estimator.nudge", "0.4")
+    answer = call("train", "--data", digits, *SMALL, *centred, "--output", "run")
     assert answer.code == 130
     assert answer.err == "holoprop train: interrupted.\n"
 

@@ -77,11 +77,16 @@ def train(*arguments):
     return summary_of("run")
 
 
-def installed(*arguments, seconds=None):
+def installed(*arguments, seconds=None, **environment):
     """A run of the installed command, as it is without any test around it: what it printed."""
     command = [Path(sys.executable).with_name("holoprop"), "train", *arguments]
     done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, timeout=seconds
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
+        env=os.environ | environment,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -92,7 +97,8 @@ def installed(*arguments, seconds=None):
 def run(digits, tmp_path_factory):
     """A run of two epochs, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "deep" / "run"
-    return folder, installed("--data", digits, *SMALL, "--epochs", 2, "--output", folder)
+    arguments = ("--data", digits, *SMALL, "--epochs", 2, "--output", folder)
+    return folder, installed(*arguments, JAX_DISABLE_MOST_OPTIMIZATIONS="1")
 
 
 # The run folder
@@ -235,16 +241,24 @@ def test_run_prints_its_numbers_and_ends_with_tables(run):
 
 # Repetition and replacement
 
+CENTRED = (*SMALL, "--estimator", "centred", "--estimator.nudge", 0.4)
 
-def test_seed_decides_the_weights(digits, monkeypatch):
-    centred = ("--data", digits, *SMALL, "--estimator", "centred", "--estimator.nudge", 0.4)
-    answer = call("train", *centred, "--seed", 1)
+
+def test_seed_decides_the_weights(digits, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    arguments = ("--data", digits, *CENTRED)
+    jax.clear_caches()
+    answer = call("train", *arguments, "--seed", 1)
     assert answer.code == 0, answer.err
+    assert "After 1 epoch \n" in re.sub(" +", " ", answer.out)
     (first,) = Path("runs").iterdir()
     assert re.match(r"\d{4}-\d{2}-\d{2}\b", first.name), "a dated folder"
     assert set(files(first)) == FILES
 
-    # The same seed again, over an earlier run.
+    # The same seed again, over an earlier run, with the programs that this one has left on disk.
+    jax.clear_caches()
+    programs = files(tmp_path / "cache")
+    assert len(programs) > 1
     old = Path("old")
     old.mkdir()
     for name in FILES:
@@ -253,19 +267,72 @@ def test_seed_decides_the_weights(digits, monkeypatch):
     before = files(old)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
-    answer = call("train", "mnist-subset", *centred, "--seed", 1, "--output", old, "--overwrite")
+    answer = call("train", "mnist-subset", *arguments, "--seed", 1, "--output", old, "--overwrite")
     assert answer.code == 0, answer.err
+    assert files(tmp_path / "cache") == programs, "nothing was compiled"
     after = files(old)
     assert set(after) == FILES | {"notes.txt"}
     assert after["notes.txt"] == b"mine"
     assert not any(after[name] == before[name] for name in FILES)
     assert [line["epoch"] for line in metrics_of(old)] == [1]
-    # On a terminal there is a progress bar with these numbers.
+    # On a terminal there is a progress bar, which says from the beginning what is being done.
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", answer.out)
+    stages = ("reading images", "compiling the training step", "comparing gradients")
+    assert sorted(stages, key=shown.index) == list(stages)
     assert re.search(r"6/6 .*loss \d\S*  error \S+ %  residual free .* images/s", shown)
 
-    other = train(*centred, "--seed", 2)["weights_sha256"]
-    assert summary_of(first)["weights_sha256"] == summary_of(old)["weights_sha256"] != other
+    # Where programs cannot be kept, the run goes on all the same.
+    monkeypatch.delenv("FORCE_COLOR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(digits / "train.parquet"))
+    answer = call("train", *arguments, "--seed", 2, "--output", "other")
+    assert answer.code == 0
+    assert answer.err.startswith("holoprop train: compiled programs cannot be kept in ")
+    assert answer.err.count("\n") == 1
+
+    sha256 = [summary_of(run)["weights_sha256"] for run in (first, old, "other")]
+    assert sha256[0] == sha256[1] != sha256[2]
+
+
+OWN = """
+import holoprop as hp, jax, jax.numpy as jnp
+
+
+class Linear(hp.AbstractEnergy):
+    weight: jax.Array
+
+    def energy(self, state, x):
+        return jnp.sum(state**2) / 2 - jnp.sum(state * (self.weight @ x.reshape(-1)))
+
+    def init_state(self, x):
+        return jnp.zeros(10, self.weight.dtype)
+
+    def cost(self, state, y):
+        return hp.CrossEntropy()(state, y)
+
+    def logits(self, state):
+        return state
+
+
+def network(*, key):
+    return Linear(jax.random.normal(key, (10, 784)) / 28)
+"""
+
+
+def test_energy_of_ones_own_is_trained(digits):
+    Path("own.py").write_text(OWN)
+    own = ("--network", "custom", "--network.factory", "own:network", "--estimator.points", 2)
+    fixed = ("--free", "sequential", "--free.steps", 20, "--nudged", "sequential")
+    summary = train(
+        *("--data", digits, "--validation", 0.25, "--epochs", 2),
+        *own,
+        *(*fixed, "--nudged.steps", 20, "--estimator.radius", 0.01),
+    )
+    assert parse(Path("run/config.json").read_text())["network"]["type"] == "Custom"
+    first, last = metrics_of("run")
+    assert last["train_loss"] < first["train_loss"]
+    assert summary["alignment"]["before"]["whole"]["relative_error"] < 1e-3
+    with np.load("run/weights.npz") as stored:
+        assert stored.files == ["weight"]
 
 
 # Data
@@ -304,28 +371,27 @@ def test_run_with_each_estimator(untested, name):
         "centred": ("--estimator.nudge", 0.01),
         "one-sided": ("--estimator.nudge", 0.01),
     }.get(name, ())
-    summary = train("--data", untested, *SMALL, "--estimator", name, *size, *RUNS[name])
+    network = ("--network.sizes", 784, 8, 10)
+    summary = train("--data", untested, *SMALL, *network, "--estimator", name, *size, *RUNS[name])
     whole = summary["alignment"]["before"]["whole"]
     # At this radius the bias of the one-sided estimate, of first order, is the largest.
     assert whole["cosine"] > 0.999
     assert whole["relative_error"] < 0.05
     assert "test_error" not in summary, "there is no test split"
-    layers = set(summary["alignment"]["after"]["layers"])
-    if name == "centred":
-        # Squared error has a nudged output layer in place of the readout.
-        assert layers == {f"couplings[{i}].{part}" for i in range(3) for part in ("weight", "bias")}
-    else:
-        assert layers == LAYERS
+    # Squared error has a nudged output layer in place of the readout.
+    top = "couplings[1]" if name == "centred" else "readout"
+    layers = {f"{layer}.{part}" for layer in ("couplings[0]", top) for part in ("weight", "bias")}
+    assert set(summary["alignment"]["after"]["layers"]) == layers
 
 
 def test_profile_is_written_when_asked_for(digits):
-    asked = ("--data", digits, *SMALL, "--profile", "--output", "run")
+    asked = ("--data", digits, *CENTRED, "--profile", "--output", "run")
     answer = call("train", *asked)
     assert answer.code == 0, answer.err
     traces = list(Path("run/profile").rglob("*.xplane.pb"))
     assert len(traces) == 1
     # A run in its place takes the old profile away.
-    again = call("train", "--data", digits, *SMALL, "--overwrite", "--output", "run")
+    again = call("train", "--data", digits, *CENTRED, "--overwrite", "--output", "run")
     assert again.code == 0, again.err
     assert not Path("run/profile").exists()
 
@@ -334,7 +400,7 @@ def test_auto_tolerance_and_low_precision(digits):
     # Those of the small run that fix the steps are left out.
     small = tuple(a for a in SMALL if a not in ("--free.steps", "--nudged.steps", "20"))
     phases = ("--free.tolerance", "auto", "--nudged.tolerance", "auto")
-    low = ("--nudged.precision", "bfloat16")
+    low = ("--nudged.precision", "bfloat16", "--estimator.points", 2)
     summary = train("--data", digits, *small, *phases, *low)
     config = parse(Path("run/config.json").read_text())
     assert (config["free"]["tolerance"], config["nudged"]["precision"]) == ("auto", "bfloat16")

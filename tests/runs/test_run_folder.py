@@ -38,6 +38,7 @@ LINE = EpochMetrics(
     seconds=3.0,
 )
 
+
 def started(path, **options):
     folder = RunFolder(path, **options)
     folder.start(Config())

@@ -34,9 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command != "train":
         print(f"holoprop: unknown command {command!r}; the commands are: train.", file=sys.stderr)
         return 2
-    # Imported only here, so that help and mistyped commands answer at once.
-    from holoprop.cli._command import run_train
+    from rich.console import Console
 
+    # What trains is imported only here, and while something is seen to happen on a terminal.
+    with Console().status("loading"):
+        from holoprop.cli._command import run_train
     return run_train(rest)
 
 

@@ -1,5 +1,6 @@
 """`holoprop train`: what is drawn on the terminal."""
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -23,7 +24,8 @@ def train(config: runs.TrainConfig, *, preset: str, console: Console) -> None:
             config,
             preset=preset,
             listener=runs.Listener(
-                on_stage=lambda words: bar.update(task, seen=words),
+                on_stage=lambda words: bar.update(task, seen=words, refresh=True),
+                on_warning=lambda sentence: print(f"holoprop train: {sentence}", file=sys.stderr),
                 on_start=lambda sentence: bar.console.print(sentence, soft_wrap=True),
                 on_progress=on_progress,
                 on_epoch=lambda metrics: bar.console.print(_epoch_line(metrics), soft_wrap=True),

@@ -1,5 +1,6 @@
 """One training run, from the data to the summary."""
 
+import contextlib
 import dataclasses
 import datetime
 import math
@@ -8,6 +9,7 @@ from typing import Any
 
 import holoprop as hp
 from holoprop.data import batches_per_epoch
+from holoprop.runs._compilation_cache import compilation_cache
 from holoprop.runs._config import TrainConfig
 from holoprop.runs._curves import draw_curves
 from holoprop.runs._gradient_check import GradientCheck, check_gradient
@@ -26,12 +28,14 @@ class Listener:
 
     Attributes:
         on_stage: What is being done now, in a few words.
+        on_warning: A sentence on what the run does without.
         on_start: Training begins: a sentence on the data and the run folder.
         on_progress: Every few batches.
         on_epoch: After each epoch.
     """
 
     on_stage: Callable[[str], None] = lambda words: None
+    on_warning: Callable[[str], None] = lambda sentence: None
     on_start: Callable[[str], None] = lambda sentence: None
     on_progress: Callable[[Progress], None] = lambda progress: None
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None
@@ -98,12 +102,19 @@ def train(
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     train(TrainConfig(output=folder, batch_size=9001))
+        ...     train(TrainConfig(output=folder, batch_size=9001, compilation_cache=False))
         Traceback (most recent call last):
         ...
         ValueError: --batch-size 9001 is larger than the training set: choose at most 9000.
     """
-    told = Listener() if listener is None else listener
+    listener = Listener() if listener is None else listener
+    with contextlib.ExitStack() as stack:
+        if config.compilation_cache:
+            stack.enter_context(compilation_cache(listener.on_warning))
+        return _train(config, preset, listener)
+
+
+def _train(config: TrainConfig, preset: str, told: Listener) -> Outcome:
     if config.output == "":
         raise ValueError("--output is empty: name a folder, or leave it out for a dated one.")
     now = datetime.datetime.now()
@@ -116,7 +127,7 @@ def train(
     train_images, validation_images, test_images = load_splits(config)
     for images in (train_images, validation_images, test_images):
         if images is not None:
-            config.network.check(images)
+            config.network.check(images.name, images.images.shape[1:], len(images.class_names))
     if config.batch_size > len(train_images):
         raise ValueError(
             f"--batch-size {config.batch_size} is larger than the training set: choose at most "
@@ -127,15 +138,20 @@ def train(
     train_set, validation = as_examples(train_images), as_examples(validation_images)
     sample = train_set.take(slice(0, min(_CHECKED_IMAGES, len(train_set))))
 
-    told.on_stage("comparing the gradient with the implicit one")
-    before = check_gradient(method, initial, sample, seed=config.seed)
-
-    run.start(config)
-    told.on_start(
-        f"{train_images.name}: {len(train_images)} training and {len(validation_images)} "
-        f"validation images; run folder {run.path}"
-    )
     history: list[EpochMetrics] = []
+    started = False
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal started
+        # Only now is it known that settings, network and data go together: nothing was written.
+        if not started:
+            started = True
+            run.start(config)
+            told.on_start(
+                f"{train_images.name}: {len(train_images)} training and {len(validation_images)} "
+                f"validation images; run folder {run.path}"
+            )
+        told.on_progress(progress)
 
     def on_epoch(metrics: EpochMetrics) -> None:
         history.append(metrics)
@@ -157,16 +173,21 @@ def train(
         batch_size=config.batch_size,
         seed=config.seed,
         profile=run.profile if config.profile else None,
-        on_progress=told.on_progress,
+        on_progress=on_progress,
         on_epoch=on_epoch,
     )
 
     sha256 = run.save_weights(network)
     draw_curves(history, run.path / "curves.png")
-    after = check_gradient(method, network, sample, seed=config.seed)
     test = None
     if test_images is not None:
+        told.on_stage("testing")
         test = evaluate(method, network, as_examples(test_images), seed=config.seed)
+    # Both last: what they compile would otherwise keep the first training step waiting.
+    told.on_stage("comparing gradients with implicit ones")
+    before, after = (
+        check_gradient(method, n, sample, seed=config.seed) for n in (initial, network)
+    )
     summary = dataclasses.asdict(history[-1]) | {
         "preset": preset,
         "total_seconds": sum(m.seconds for m in history),

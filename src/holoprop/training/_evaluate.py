@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 import holoprop as hp
-from holoprop._checks import check_labels
-from holoprop._value_and_grad import label_classes
+from holoprop.training._checks import check_classes
 from holoprop.training._examples import Examples
 from holoprop.training._metrics import Evaluation
 from holoprop.training._predictions import is_wrong
@@ -45,11 +44,7 @@ def evaluate(
     """
     if len(examples) == 0:
         raise ValueError("examples is empty: give one example or more.")
-    first = examples.take(slice(0, 1))
-    inputs = method.transform(jax.tree.map(jnp.asarray, first.inputs))
-    classes = label_classes(network, inputs, first.labels)
-    if classes is not None:
-        check_labels(examples.labels, classes)
+    check_classes(method, network, examples)
     batch = min(len(examples), _BATCH)
     sums: list[Any] = []
     for start in range(0, len(examples), batch):

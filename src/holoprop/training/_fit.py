@@ -11,6 +11,7 @@ import numpy as np
 
 import holoprop as hp
 from holoprop.data import batches_per_epoch, epoch_batches
+from holoprop.training._checks import check_classes, check_values
 from holoprop.training._evaluate import evaluate
 from holoprop.training._examples import Examples
 from holoprop.training._metrics import EpochMetrics, Progress
@@ -46,12 +47,15 @@ def fit(
         batch_size: 1 or more; what is left of an epoch after its last full batch is not seen.
         seed: Of the order of examples and of the noise.
         profile: Folder for a `jax.profiler` trace of twenty steps of the first epoch (fewer where
-            there are fewer; the first step, which compiles, is left out), or None.
-        on_progress: Called every few batches.
+            there are fewer; the first step, which compiles, is left out: where it is the only one
+            of its epoch, the second epoch's is traced), or None.
+        on_progress: Called after the first batch of an epoch, and then every few batches.
         on_epoch: Called after each epoch.
 
     Raises:
-        ValueError: If the batch is larger than the training set, or a number is out of range.
+        ValueError: If the batch is larger than the training set, a number or a label is out of
+            range, or an input is not finite.
+        RuntimeError: If no example of a batch settles.
 
     Example:
         >>> import holoprop as hp, optax
@@ -73,6 +77,9 @@ def fit(
     if len(validation) == 0:
         raise ValueError("validation is empty: give one example or more.")
     batches = batches_per_epoch(len(train), batch_size)
+    check_values(train)
+    for examples in (train, validation):
+        check_classes(method, network, examples)
     optimiser_state = method.optimiser.init(eqx.filter(network, eqx.is_inexact_array))
     noise_key = jax.random.key(seed)
     first = min(_TRACED, batches - 1)
@@ -80,7 +87,7 @@ def fit(
     for epoch in range(1, epochs + 1):
         started, sums, pending = time.perf_counter(), _Sums(), []
         for index, rows in enumerate(epoch_batches(len(train), batch_size, seed=seed, epoch=epoch)):
-            traced = profile is not None and epoch == 1
+            traced = profile is not None and epoch == (1 if batches > 1 else 2)
             if traced and index == first:
                 jax.block_until_ready(network)
                 jax.profiler.start_trace(str(profile))
@@ -93,8 +100,15 @@ def fit(
                 jax.block_until_ready(network)
                 jax.profiler.stop_trace()
             pending.append(seen)
-            if len(pending) == _LOOK_EVERY or index + 1 == batches:
+            # After the first one, too: it took what there is to compile.
+            if index == 0 or len(pending) == _LOOK_EVERY or index + 1 == batches:
                 sums.add(jax.device_get(pending))
+                if batch_size in sums.values["unsettled"]:
+                    raise RuntimeError(
+                        f"no example settled in every phase of a batch of epoch {epoch}, so there "
+                        "is no gradient: use a smaller radius or nudge, more steps or a looser "
+                        "tolerance, or smaller weights."
+                    )
                 pending = []
                 seconds = time.perf_counter() - started
                 on_progress(

@@ -52,7 +52,8 @@ def train_step(
     Returns:
         The network and the optimiser's state after the step, and what was seen of the batch at the
         network before it, as device scalars: `loss`, `error` (None without classes), `unsettled`,
-        and by phase `residuals` and `steps`.
+        and by phase `residuals` and `steps`. Values are not checked: where no example settles, the
+        gradient is zero and `unsettled` is the batch's size.
 
     Example:
         >>> import jax
@@ -75,6 +76,7 @@ def train_step(
         free=method.free,
         nudged=method.nudged,
         key=key,
+        throw=False,
     )
     updates, optimiser_state = method.optimiser.update(
         grads, optimiser_state, eqx.filter(network, eqx.is_inexact_array)
