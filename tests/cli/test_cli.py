@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 from rich.console import Console
-from terminal import SMALL, call, parse, refuses, write_digits, write_split
+from terminal import SMALL, TWO_LAYERS, call, parse, refuses, write_digits, write_split
 
 import holoprop
 from holoprop.cli._drafts import Draft
@@ -333,7 +333,8 @@ def test_interrupted_run_says_so(digits, monkeypatch):
 
 def test_run_in_which_nothing_settles_says_so(digits):
     refuses(
-        *("train", "--data", digits, *SMALL, "--estimator", "centred", "--estimator.nudge", "0.4"),
+        *("train", "--data", digits, *SMALL, *TWO_LAYERS),
+        *("--estimator", "centred", "--estimator.nudge", "0.4"),
         *("--free.steps=None", "--free.tolerance=1e-12", "--free.max-steps=1"),
         words=("no example settled", "more steps", "tolerance"),
     )

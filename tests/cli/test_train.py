@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import zoo
 from PIL import Image
-from terminal import SMALL, call, files, parse, write_digits
+from terminal import SMALL, TWO_LAYERS, call, files, parse, write_digits
 
 import holoprop as hp
 from holoprop.cli._drafts import choices
@@ -97,7 +97,7 @@ def installed(*arguments, seconds=None, **environment):
 def run(digits, tmp_path_factory):
     """A run of two epochs, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "deep" / "run"
-    arguments = ("--data", digits, *SMALL, "--epochs", 2, "--output", folder)
+    arguments = ("--data", digits, *SMALL, *TWO_LAYERS, "--epochs", 2, "--output", folder)
     return folder, installed(*arguments, JAX_DISABLE_MOST_OPTIMIZATIONS="1")
 
 
@@ -371,8 +371,7 @@ def test_run_with_each_estimator(untested, name):
         "centred": ("--estimator.nudge", 0.01),
         "one-sided": ("--estimator.nudge", 0.01),
     }.get(name, ())
-    network = ("--network.sizes", 784, 8, 10)
-    summary = train("--data", untested, *SMALL, *network, "--estimator", name, *size, *RUNS[name])
+    summary = train("--data", untested, *SMALL, "--estimator", name, *size, *RUNS[name])
     whole = summary["alignment"]["before"]["whole"]
     # At this radius the bias of the one-sided estimate, of first order, is the largest.
     assert whole["cosine"] > 0.999
@@ -401,7 +400,7 @@ def test_auto_tolerance_and_low_precision(digits):
     small = tuple(a for a in SMALL if a not in ("--free.steps", "--nudged.steps", "20"))
     phases = ("--free.tolerance", "auto", "--nudged.tolerance", "auto")
     low = ("--nudged.precision", "bfloat16", "--estimator.points", 2)
-    summary = train("--data", digits, *small, *phases, *low)
+    summary = train("--data", digits, *small, *TWO_LAYERS, *phases, *low)
     config = parse(Path("run/config.json").read_text())
     assert (config["free"]["tolerance"], config["nudged"]["precision"]) == ("auto", "bfloat16")
     assert summary["alignment"]["before"]["whole"]["cosine"] > 0.99
