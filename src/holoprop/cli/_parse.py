@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union
 
+import docstring_parser
 import tyro
 from jaxtyping import AbstractArray
 
@@ -84,17 +85,17 @@ def _fields_of_draft(info: StructTypeInfo) -> StructConstructorSpec | None:
                     name + _CHOICE,
                     Annotated[names, tyro.conf.arg(name=name)],  # type: ignore[arg-type]
                     default=option_name(value.cls),
-                    helptext=helptext[name],
+                    helptext=helptext.get(name),
                 )
             )
         if isinstance(value, Draft):
             kind: Any = Draft
             if is_wrapped(draft.cls, annotation):
                 kind = Annotated[Draft, tyro.conf.arg(name="")]
-            line = (inspect.getdoc(value.cls) or "").partition("\n")[0]
-            fields.append(StructFieldSpec(name, kind, default=value, helptext=line))
+            summary = docstring_parser.parse(value.cls.__doc__ or "").short_description
+            fields.append(StructFieldSpec(name, kind, default=value, helptext=summary))
         else:
-            fields.append(StructFieldSpec(name, _scalar(annotation), value, helptext[name]))
+            fields.append(StructFieldSpec(name, _scalar(annotation), value, helptext.get(name)))
 
     def instantiate(**values: Any) -> Draft:
         return Draft(draft.cls, {k: v for k, v in values.items() if not k.endswith(_CHOICE)})
