@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo
+from holoprop._problem import Problem
 from jax.flatten_util import ravel_pytree
 
 import holoprop as hp
 from holoprop import _crowd, _microbatches, _readings, _turns
-from holoprop._problem import Problem
 
 KEY = jax.random.key(0)
 

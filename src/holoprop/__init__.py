@@ -2,89 +2,103 @@
 
 from importlib.metadata import version as _version
 
-from holoprop._activations import (
-    AbstractActivation,
+from holoprop import diagnostics, energies, estimators, nn, relaxation
+from holoprop._equilibrium import equilibrium
+from holoprop._value_and_grad import value_and_grad
+from holoprop.diagnostics import check_holomorphic, gradient_alignment, stability_map
+from holoprop.energies import AbstractEnergy, HopfieldNetwork, LayeredNetwork, mlp, vgg
+from holoprop.estimators import (
+    AbstractEstimator,
+    Aux,
+    Centred,
+    ComplexPart,
+    GradientRule,
+    Holomorphic,
+    Implicit,
+    OneSided,
+    Online,
+    StateForm,
+    Unrolled,
+)
+from holoprop.nn import (
+    AveragePool,
     ClippedReLU,
+    Conv,
+    CrossEntropy,
+    Dense,
     DSiLU,
     Identity,
+    MaxPool,
     ReLU,
     ShiftedSigmoid,
     SiLU,
+    SoftmaxPool,
+    SquaredError,
     Tanh,
 )
-from holoprop._alignment import Alignment, gradient_alignment
-from holoprop._anderson import Anderson
-from holoprop._builders import mlp, vgg
-from holoprop._costs import AbstractCost, CrossEntropy, SquaredError
-from holoprop._couplings import AbstractCoupling, Conv, Dense
-from holoprop._energy import AbstractEnergy
-from holoprop._equilibrium import equilibrium
-from holoprop._estimator import AbstractEstimator, Aux
-from holoprop._holomorphy import Holomorphy, check_holomorphic
-from holoprop._hopfield import HopfieldNetwork
-from holoprop._layered import LayeredNetwork
-from holoprop._online import Online
-from holoprop._phased import Centred, Holomorphic, OneSided
-from holoprop._pooling import AbstractPooling, AveragePool, MaxPool, SoftmaxPool
-from holoprop._readings import Form, Part, Rule
-from holoprop._references import Implicit, Unrolled
-from holoprop._relax import relax
-from holoprop._relaxation import AbstractRelaxation
-from holoprop._settle import Equilibrium, Result
-from holoprop._stability import StabilityMap, stability_map
-from holoprop._steppers import GradientFlow, Sequential, Synchronous
-from holoprop._value_and_grad import value_and_grad
+from holoprop.relaxation import (
+    AbstractRelaxation,
+    Anderson,
+    Equilibrium,
+    GradientFlow,
+    Lockstep,
+    RelaxationResult,
+    Sequential,
+    Slots,
+    Synchronous,
+    relax,
+)
 
 __version__ = _version("holoprop")
 
 __all__ = [
-    "AbstractActivation",
-    "AbstractCost",
-    "AbstractCoupling",
     "AbstractEnergy",
     "AbstractEstimator",
-    "AbstractPooling",
     "AbstractRelaxation",
-    "Alignment",
     "Anderson",
     "Aux",
     "AveragePool",
     "Centred",
     "ClippedReLU",
+    "ComplexPart",
     "Conv",
     "CrossEntropy",
     "DSiLU",
     "Dense",
     "Equilibrium",
-    "Form",
     "GradientFlow",
+    "GradientRule",
     "Holomorphic",
-    "Holomorphy",
     "HopfieldNetwork",
     "Identity",
     "Implicit",
     "LayeredNetwork",
+    "Lockstep",
     "MaxPool",
     "OneSided",
     "Online",
-    "Part",
     "ReLU",
-    "Result",
-    "Rule",
+    "RelaxationResult",
     "Sequential",
     "ShiftedSigmoid",
     "SiLU",
+    "Slots",
     "SoftmaxPool",
     "SquaredError",
-    "StabilityMap",
+    "StateForm",
     "Synchronous",
     "Tanh",
     "Unrolled",
     "check_holomorphic",
+    "diagnostics",
+    "energies",
     "equilibrium",
+    "estimators",
     "gradient_alignment",
     "mlp",
+    "nn",
     "relax",
+    "relaxation",
     "stability_map",
     "value_and_grad",
     "vgg",

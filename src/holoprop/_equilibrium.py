@@ -6,15 +6,23 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from holoprop._checks import check_finite
-from holoprop._energy import AbstractEnergy
-from holoprop._estimator import AbstractEstimator
-from holoprop._problem import LinearAim, Problem, check_init
-from holoprop._relax import default_relaxation
-from holoprop._relaxation import AbstractRelaxation
-from holoprop._settle import Result, settle
 from holoprop._tree import squared_norm
 from holoprop._types import Array, Input, PyTree, State
+from holoprop.energies import AbstractEnergy
+from holoprop.estimators import AbstractEstimator, Estimate, Phases
+from holoprop.relaxation import (
+    AbstractBatching,
+    AbstractRelaxation,
+    Equilibrium,
+    LinearObjective,
+    Phase,
+    Problem,
+    RelaxationResult,
+    check_arguments,
+    default_relaxation,
+    solve,
+    with_batching,
+)
 
 
 def equilibrium(
@@ -38,8 +46,9 @@ def equilibrium(
         x: Input of one example, without a batch axis.
         estimator: The reverse rule: `Holomorphic`, `Centred`, `OneSided`, `Online`, `Implicit` or
             `Unrolled`.
-        free: Relaxation of the free phase; default `Anderson(Sequential())` for a
-            `LayeredNetwork`, else `GradientFlow(0.1)`. Without noise.
+        free: Relaxation of the free phase; default `Anderson(Sequential())` where the energy's
+            numerics are a fixed-point map, as a `LayeredNetwork`'s are, else `GradientFlow(0.1)`.
+            Without noise.
         nudged: Relaxation of the nudged phases; default as `free`. Without noise.
         init: State to start from; default the energy's own.
         throw: Whether to raise where a phase does not settle (default). If not, the state comes as
@@ -72,13 +81,10 @@ def equilibrium(
                 f"{name} has noise {relaxation.noise}, but equilibrium is a function of its "
                 "arguments alone: use a relaxation without noise."
             )
-    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x)
-    energy.check(batch, None)
-    check_finite(x=x, init=init)
+    batch, given = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, init))
+    init = check_arguments(energy, batch, targets={}, init=given, key=None, noise=0.0)
     start = Problem(energy, batch).init_state()
-    estimator.check(Problem(energy, batch, LinearAim(start)), free, nudged)
-    given = None if init is None else jax.tree.map(lambda s: jnp.asarray(s)[None], init)
-    init = check_init(energy, batch, given)
+    estimator.check(Problem(energy, batch, LinearObjective(start)), free, nudged)
     settings = _Settings(estimator, free, nudged, throw)
     state = _equilibrium((energy, batch), init, settings)
     return jax.tree.map(lambda s: s[0], state)
@@ -101,12 +107,17 @@ def _equilibrium(
 
 @eqx.filter_jit
 def _settle_free(energy: AbstractEnergy, x: PyTree[Any], init: State, settings: _Settings) -> State:
-    rest = settle(Problem(energy, x), settings.free, nudge=None, init=init, key=None, newest=True)
+    problem = Problem(energy, x)
+
+    def compute(batching: AbstractBatching) -> Equilibrium:
+        return solve(problem, Phase(settings.free, batching, newest=True), nudge=None, init=init)
+
+    free = with_batching(None, problem, compute)
     if not settings.throw or settings.free.steps is not None:
-        return rest.state
+        return free.state
     return eqx.error_if(
-        rest.state,
-        rest.result != Result.SETTLED,
+        free.state,
+        free.result != RelaxationResult.SETTLED,
         "equilibrium: the free phase did not settle; allow more steps, a looser tolerance or "
         "smaller weights, or look at hp.relax.",
     )
@@ -152,15 +163,15 @@ def _pull_back(
 ) -> tuple[PyTree[Any], PyTree[Any]]:
     length: Array = jnp.sqrt(squared_norm(cotangent))
     unit = jax.tree.map(lambda c: c / jnp.where(length > 0, length, 1), cotangent)
-    # Estimators with phases begin at the equilibrium already found; BPTT must walk the whole way.
+    # Estimators with phases begin at the equilibrium already found; BPTT takes all steps again.
     start = init if settings.estimator.from_start else state
-    estimate = settings.estimator.estimate(
-        Problem(energy, x, LinearAim(unit)),
-        free=settings.free,
-        nudged=settings.nudged,
-        init=start,
-        key=None,
-    )
+    problem = Problem(energy, x, LinearObjective(unit))
+
+    def compute(batching: AbstractBatching) -> Estimate:
+        phases = Phases(settings.free, settings.nudged, batching, start)
+        return settings.estimator.estimate(problem, phases)
+
+    estimate = with_batching(None, problem, compute)
     gradient = jax.tree.map(lambda g: length * g, (estimate.energy, estimate.x))
     if not settings.throw:
         return gradient

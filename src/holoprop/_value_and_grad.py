@@ -6,14 +6,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from holoprop._checks import check_finite, check_key, check_labels, check_same_batch
-from holoprop._energy import AbstractEnergy
-from holoprop._estimator import AbstractEstimator, Aux, Estimate
-from holoprop._microbatches import in_parts
-from holoprop._problem import Problem, TargetAim, check_init
-from holoprop._relax import default_relaxation
-from holoprop._relaxation import AbstractRelaxation
 from holoprop._types import Array, Bool, Float, Key, PyTree, State
+from holoprop.energies import AbstractEnergy
+from holoprop.estimators import AbstractEstimator, Aux, Estimate, Phases, in_microbatches
+from holoprop.relaxation import (
+    AbstractBatching,
+    AbstractRelaxation,
+    Problem,
+    TargetObjective,
+    check_arguments,
+    default_relaxation,
+    label_classes,
+    with_batching,
+)
 
 
 def value_and_grad(
@@ -24,6 +29,7 @@ def value_and_grad(
     estimator: AbstractEstimator,
     free: AbstractRelaxation | None = None,
     nudged: AbstractRelaxation | None = None,
+    batching: AbstractBatching | None = None,
     key: Key | None = None,
     init: State | None = None,
     throw: bool = True,
@@ -39,9 +45,12 @@ def value_and_grad(
             floating point.
         labels: [batch] class indices, or [batch, ...] targets as the network's cost takes them.
         estimator: `Holomorphic(radius, points)`, or any other.
-        free: Relaxation of the free phase; default `Anderson(Sequential(tolerance="auto"))` for a
-            `LayeredNetwork`, else `GradientFlow(0.1)`.
+        free: Relaxation of the free phase; default `Anderson(Sequential(tolerance="auto"))` where
+            the network's numerics are a fixed-point map, as a `LayeredNetwork`'s are, else
+            `GradientFlow(0.1)`.
         nudged: Relaxation of the nudged phases; default as `free`.
+        batching: Which examples step together: `Lockstep()` or `Slots(count)`; default `Slots(8)`
+            for a large network where the computation runs on a processor, else `Lockstep()`.
         key: PRNG key; needed if a relaxation has noise.
         init: [batch, ...]: state to start from, for instance `aux.state` of an earlier call;
             default the network's own.
@@ -71,28 +80,15 @@ def value_and_grad(
     """
     default = default_relaxation(network, mixed=True, tolerance="auto")
     free, nudged = default if free is None else free, default if nudged is None else nudged
-    network.check(x, labels)
-    check_same_batch(x=x, labels=labels, init=init)
-    init = check_init(network, x, init)
+    noise = max(free.noise, nudged.noise)
+    init = check_arguments(network, x, targets={"labels": labels}, init=init, key=key, noise=noise)
+    problem = Problem(network, x, TargetObjective(labels))
     classes = label_classes(network, x, labels)
-    if classes is not None:
-        check_labels(labels, classes)
-    check_finite(x=x, labels=labels, init=init)
-    check_key(key, max(free.noise, nudged.noise))
-    problem = Problem(network, x, TargetAim(labels))
-    loss, aux, grads, faults = _value_and_grad(problem, estimator, free, nudged, classes, key, init)
+    loss, aux, grads, faults = _value_and_grad(
+        problem, estimator, free, nudged, batching, init, key, classes
+    )
     # Outside the program, for the same reason as `throw`.
-    return (raise_faults(loss, faults, classes) if throw else loss, aux), grads
-
-
-def label_classes(network: AbstractEnergy, x: PyTree[Any], labels: PyTree[Any]) -> int | None:
-    """Number of classes if the labels are class indices, else None."""
-    if not isinstance(labels, jax.Array) and not hasattr(labels, "dtype"):
-        return None
-    if jnp.ndim(labels) != 1 or not jnp.issubdtype(labels.dtype, jnp.integer):
-        return None
-    logits = jax.eval_shape(jax.vmap(lambda x: network.logits(network.init_state(x))), x)
-    return None if logits is None else int(logits.shape[-1])
+    return (_raise_faults(loss, faults, classes) if throw else loss, aux), grads
 
 
 @eqx.filter_jit
@@ -101,29 +97,30 @@ def _value_and_grad(
     estimator: AbstractEstimator,
     free: AbstractRelaxation,
     nudged: AbstractRelaxation,
-    classes: int | None,
-    key: Key | None,
+    batching: AbstractBatching | None,
     init: State | None,
+    key: Key | None,
+    classes: int | None,
 ) -> tuple[Float[Array, ""], Aux, PyTree[Any], Bool[Array, " faults"]]:
     # Here it is looked at once for all calls of one kind; nothing has been computed yet.
     estimator.check(problem, free, nudged)
-    estimate = in_parts(
-        lambda problem, init, key: estimator.estimate(
-            problem, free=free, nudged=nudged, init=init, key=key
-        ),
-        problem,
-        init=init,
-        key=key,
-    )
-    return estimate.loss, estimate.aux, estimate.energy, find_faults(problem, estimate, classes)
+
+    def compute(batching: AbstractBatching) -> Estimate:
+        phases = Phases(free, nudged, batching, init, key)
+        return in_microbatches(estimator.estimate, problem, phases)
+
+    estimate = with_batching(batching, problem, compute)
+    return estimate.loss, estimate.aux, estimate.energy, _find_faults(problem, estimate, classes)
 
 
-def find_faults(
+def _find_faults(
     problem: Problem, estimate: Estimate, classes: int | None
 ) -> Bool[Array, " faults"]:
-    """What only the values can tell; each has its sentence in `raise_faults`."""
-    aim = problem.aim
-    labels = aim.y if classes is not None and isinstance(aim, TargetAim) else jnp.zeros(1, int)
+    """What only the values can tell; each has its sentence in `_raise_faults`."""
+    objective = problem.objective
+    labels = jnp.zeros(1, int)
+    if classes is not None and isinstance(objective, TargetObjective):
+        labels = objective.y
     finite = [
         jnp.all(jnp.isfinite(a)) for a in jax.tree.leaves(problem.x) if eqx.is_inexact_array(a)
     ]
@@ -137,7 +134,7 @@ def find_faults(
 
 
 @eqx.filter_jit
-def raise_faults(
+def _raise_faults(
     loss: Float[Array, ""], faults: Bool[Array, " faults"], classes: int | None
 ) -> Float[Array, ""]:
     """The loss, or a `RuntimeError`."""

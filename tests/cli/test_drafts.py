@@ -57,7 +57,7 @@ def test_name_of_a_class(cls, name):
 
 @pytest.mark.parametrize(
     "base",
-    [hp.AbstractEstimator, hp.AbstractRelaxation, hp.AbstractActivation, hp.AbstractCost],
+    [hp.AbstractEstimator, hp.AbstractRelaxation, hp.nn.AbstractActivation, hp.nn.AbstractCost],
 )
 def test_every_exported_final_class_can_be_chosen(base):
     final = {

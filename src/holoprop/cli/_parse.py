@@ -70,11 +70,11 @@ def _fields_of_draft(info: StructTypeInfo) -> StructConstructorSpec | None:
     draft = info.default
     if not isinstance(draft, Draft):
         return None
-    own = ConstructorRegistry.get_struct_spec(
-        StructTypeInfo.make(draft.cls, MISSING_NONPROP, False)
-    )
-    assert isinstance(own, StructConstructorSpec)
-    helptext = {field.name: field.helptext for field in own.fields}
+    docstring = docstring_parser.parse(draft.cls.__doc__ or "")
+    # In one line each, for the terminal's width to break.
+    helptext = {
+        param.arg_name: " ".join((param.description or "").split()) for param in docstring.params
+    }
     fields: list[StructFieldSpec] = []
     for name, annotation in argument_types(draft.cls).items():
         value = draft.values.get(name, MISSING_NONPROP)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 import holoprop as hp
 from holoprop._checks import check_finite, check_labels
-from holoprop._value_and_grad import label_classes
+from holoprop.relaxation import label_classes
 from holoprop.training._examples import Examples
 from holoprop.training._step import Method
 

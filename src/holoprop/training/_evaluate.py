@@ -72,8 +72,12 @@ def _evaluate_batch(
 
     Every example counts, settled or not: its prediction is that of the state it has reached.
     """
-    rest = hp.relax(network, method.transform(inputs), relaxation=method.free, key=key)
-    losses = jax.vmap(network.cost)(rest.state, labels)
-    logits = jax.vmap(network.logits)(rest.state)
+    free = hp.relax(network, method.transform(inputs), relaxation=method.free, key=key)
+    losses = jax.vmap(network.cost)(free.state, labels)
+    logits = jax.vmap(network.logits)(free.state)
     wrong = None if logits is None else jnp.sum(weight * is_wrong(logits, labels))
-    return jnp.sum(weight * losses), wrong, jnp.sum(weight * (rest.result != hp.Result.SETTLED))
+    return (
+        jnp.sum(weight * losses),
+        wrong,
+        jnp.sum(weight * (free.result != hp.RelaxationResult.SETTLED)),
+    )

@@ -61,7 +61,8 @@ def fit(
         >>> import holoprop as hp, optax
         >>> network = hp.mlp([4, 3, 2], key=jax.random.key(0))
         >>> method = Method(
-        ...     hp.Holomorphic(0.2, 4), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), np.asarray
+        ...     hp.Holomorphic(0.2, 4), hp.Sequential(), hp.Sequential(), optax.sgd(0.1),
+        ...     jax.numpy.array,
         ... )
         >>> examples = Examples(np.ones((6, 4)), np.array([0, 1, 0, 1, 0, 1]))
         >>> seen = []

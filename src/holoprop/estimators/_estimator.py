@@ -1,0 +1,171 @@
+"""The abstract estimator, and what every estimate carries."""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from holoprop._types import Array, Bool, Float, Inexact, Int, Key, PyTree, State
+from holoprop.relaxation import AbstractBatching, AbstractRelaxation, Equilibrium, Problem
+
+
+class Aux(eqx.Module):
+    """What an estimate saw beside the gradient.
+
+    Attributes:
+        logits: [batch, classes] at the free equilibrium, or None for an energy without classes.
+        steps: Integer scalar for each phase ("free", "nudged", ...): the steps it took.
+        residuals: For each phase, real [batch] or [points, batch].
+        settled: Boolean [batch]: examples that loss and gradient are the mean of.
+        unsettled: Integer scalar: examples left out.
+        state: [batch, ...]: where the first phase ended (the free equilibrium; for `Online` the
+            oscillating state), to start the next call from.
+        imaginary: Real scalar: size of the imaginary part that was dropped from the first Fourier
+            coefficient of the state, relative to the whole; zero where symmetry makes it so.
+    """
+
+    logits: Inexact[Array, "batch classes"] | None
+    steps: dict[str, Int[Array, ""]]
+    residuals: dict[str, Float[Array, "*points batch"]]
+    settled: Bool[Array, " batch"]
+    unsettled: Int[Array, ""]
+    state: State
+    imaginary: Float[Array, ""]
+
+
+class Estimate(eqx.Module):
+    """Mean loss over the examples that settled, and its gradient.
+
+    Attributes:
+        loss: Real scalar.
+        energy: Gradient by the energy's real arrays; None for its other leaves.
+        x: Gradient by the real inputs, [batch, ...].
+        aux: What was seen on the way.
+    """
+
+    loss: Float[Array, ""]
+    energy: PyTree[Any]
+    x: PyTree[Any]
+    aux: Aux
+
+
+class Phases(eqx.Module):
+    """How the phases of an estimate are relaxed.
+
+    Attributes:
+        free: Relaxation of the free phase.
+        nudged: Relaxation of the nudged phases.
+        batching: Which lanes step together.
+        init: [batch, ...]: where the first phase starts; None for the energy's own start.
+        key: For noise, or None.
+    """
+
+    free: AbstractRelaxation
+    nudged: AbstractRelaxation
+    batching: AbstractBatching
+    init: State | None = None
+    key: Key | None = None
+
+
+class AbstractEstimator(eqx.Module):
+    """A way to read the loss's gradient off a network's equilibria.
+
+    Attributes:
+        from_start: Whether it must step from the starting state even where the free equilibrium is
+            known already.
+    """
+
+    from_start: eqx.AbstractClassVar[bool]
+
+    @abc.abstractmethod
+    def check(self, problem: Problem, free: AbstractRelaxation, nudged: AbstractRelaxation) -> None:
+        """Raise `ValueError` where the estimator cannot serve a problem; nothing is computed."""
+
+    @abc.abstractmethod
+    def estimate(self, problem: Problem, phases: Phases) -> Estimate:
+        """Loss and gradient of a batch.
+
+        Arguments:
+            problem: The batch and its objective.
+            phases: How it is relaxed.
+        """
+
+
+def costs(problem: Problem, state: State) -> Inexact[Array, " batch"]:
+    """l of every example."""
+    assert problem.objective is not None
+    return jax.vmap(lambda objective, s: objective.cost(problem.energy, s))(
+        problem.objective, state
+    )
+
+
+def logits(problem: Problem, state: State) -> Inexact[Array, "batch classes"] | None:
+    """Every example's prediction, or None."""
+    return jax.vmap(problem.energy.logits)(state)
+
+
+def masked_mean(values: Inexact[Array, " batch"], keep: Bool[Array, " batch"]) -> Array:
+    """Mean over the kept examples; values of the others may be anything."""
+    return jnp.sum(jnp.where(keep, values, 0)) / jnp.maximum(jnp.sum(keep), 1)
+
+
+def by_parameters(
+    problem: Problem, scalar: Callable[[Problem], tuple[Float[Array, ""], Any]]
+) -> tuple[tuple[PyTree[Any], PyTree[Any]], Any]:
+    """Gradient of a real scalar by a problem's energy and inputs, and what comes with the scalar.
+
+    Arguments:
+        problem: Whose energy's and inputs' real arrays are differentiated by.
+        scalar: From a problem to a scalar and anything else.
+    """
+    trainable, fixed = eqx.partition((problem.energy, problem.x), eqx.is_inexact_array)
+
+    def of(trainable: PyTree[Any]) -> tuple[Float[Array, ""], Any]:
+        energy, x = eqx.combine(trainable, fixed)
+        return scalar(Problem(energy, x, problem.objective))
+
+    return jax.grad(of, has_aux=True)(trainable)
+
+
+def split_key(key: Key | None, count: int) -> list[Key | None]:
+    """Independent keys, or as many times None."""
+    return [None] * count if key is None else list(jax.random.split(key, count))
+
+
+def phase_aux(
+    problem: Problem,
+    first: Equilibrium,
+    keep: Bool[Array, " batch"],
+    *,
+    steps: dict[str, Int[Array, ""]],
+    residuals: dict[str, Float[Array, "*points batch"]],
+    imaginary: Float[Array, ""] | None = None,
+) -> Aux:
+    """The record of an estimate whose first phase is a free one."""
+    dtype = first.residual.dtype
+    return Aux(
+        logits=logits(problem, first.state),
+        steps={"free": first.steps, **steps},
+        residuals={"free": first.residual, **residuals},
+        settled=keep,
+        unsettled=jnp.sum(~keep),
+        state=first.state,
+        imaginary=jnp.zeros((), dtype) if imaginary is None else imaginary,
+    )
+
+
+def check_reference(
+    estimator: AbstractEstimator, problem: Problem, free: AbstractRelaxation
+) -> None:
+    """Raise `ValueError` where a reference gradient is not defined."""
+    name = type(estimator).__name__
+    if not problem.is_real:
+        raise ValueError(f"{name} needs an energy that is real on real states.")
+    if free.noise > 0:
+        raise ValueError(
+            f"{name} is a reference without noise, but free has noise {free.noise}: use a "
+            "relaxation without."
+        )

@@ -1,0 +1,74 @@
+"""The classic estimator: one nudged phase."""
+
+import math
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from holoprop._types import Array, Float
+from holoprop.estimators._estimator import AbstractEstimator, Estimate, Phases, split_key
+from holoprop.estimators._gradient import GradientRule, Reading, StateForm
+from holoprop.estimators._phases import (
+    NudgedPhases,
+    Response,
+    as_points,
+    check_real,
+    chosen_form,
+    estimate_from,
+)
+from holoprop.relaxation import AbstractRelaxation, Problem
+
+
+def check_nudge(nudge: Any) -> None:
+    """Raise `ValueError` for a nudge that moves nothing, or everything."""
+    if isinstance(nudge, int | float) and not (math.isfinite(nudge) and nudge != 0):
+        raise ValueError(f"nudge must be a real number other than 0; got {nudge!r}.")
+
+
+class OneSided(AbstractEstimator):
+    """Classic equilibrium propagation: one nudged phase against the free one (Eq. 2).
+
+    Its bias is of first order in the nudge.
+
+    Arguments:
+        nudge: beta, real, not zero.
+        rule: `GradientRule.AVERAGE` (default) or `GradientRule.FOURIER`.
+        form: `StateForm.PLAIN` or `StateForm.DEVIATION`; default the latter where the energy has it
+            in closed form (layered networks) and there is no noise.
+
+    Raises:
+        ValueError: If the nudge is zero or not finite.
+
+    Example:
+        >>> OneSided(0.1).nudge
+        0.1
+
+    Reference: Scellier and Bengio (2017).
+    """
+
+    from_start: ClassVar[bool] = False
+    nudge: float | Float[Array, ""]
+    rule: GradientRule = eqx.field(default=GradientRule.AVERAGE, kw_only=True, static=True)
+    form: StateForm | None = eqx.field(default=None, kw_only=True, static=True)
+
+    def __check_init__(self) -> None:
+        check_nudge(self.nudge)
+
+    def check(self, problem: Problem, free: AbstractRelaxation, nudged: AbstractRelaxation) -> None:
+        """Any energy that is real on real states will do."""
+        check_real(self, problem)
+
+    def estimate(self, problem: Problem, phases: Phases) -> Estimate:
+        """A free phase, and one at `nudge`."""
+        free_key, nudged_key = split_key(phases.key, 2)
+        form = chosen_form(self.form, problem, phases)
+        both = NudgedPhases(problem, phases, form, self.nudge, 1)
+        free = both.free(free_key)
+        beta = jnp.asarray(self.nudge, problem.dtype)[None]
+        nudged = both.nudged(beta, free.state, nudged_key)
+        readings = [Reading(beta, 1 / beta, 0 * beta, nudged.state)]
+        if form is StateForm.PLAIN:
+            unmoved = as_points(free.state, 1)
+            readings.append(Reading(jnp.zeros_like(beta), -1 / beta, 0 * beta, unmoved))
+        return estimate_from(problem, phases, Response(free, [nudged], readings, form), self.rule)

@@ -1,0 +1,140 @@
+"""The online estimator: a nudge that never stops."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from holoprop._tree import to_complex
+from holoprop._types import Array, Bool, Complex, Float, State
+from holoprop.estimators._circle import check_circle, unit_circle
+from holoprop.estimators._estimator import (
+    AbstractEstimator,
+    Aux,
+    Estimate,
+    Phases,
+    costs,
+    logits,
+    masked_mean,
+)
+from holoprop.estimators._gradient import (
+    GradientRule,
+    Reading,
+    StateForm,
+    imaginary_share,
+    read_gradient,
+)
+from holoprop.relaxation import (
+    AbstractRelaxation,
+    Equilibrium,
+    Phase,
+    Problem,
+    solve,
+    usable,
+)
+
+
+class Online(AbstractEstimator):
+    """Gradients from oscillations that go on, without separate phases (Eq. 10).
+
+    The nudge goes round the circle in N steps of 2 pi/N, `steps_per_point` relaxation steps each,
+    so that T_osc = N steps_per_point and T_plas = periods T_osc in steps. The state is never reset:
+    each point starts where the one before ended. The state at the end of each point enters the
+    Fourier coefficient of dF/dtheta, a Riemann sum of the integral in Eq. (10); memory holds the
+    states of all points that are read. Too few steps a point leave the state behind the nudge, and
+    the gradient biased (Fig. 3a).
+
+    There is no free phase: loss and logits are their means round the circle, which for holomorphic
+    functions are the values at the centre. The relaxation is the nudged one, whatever its own
+    stopping says.
+
+    Arguments:
+        radius: |beta|, positive.
+        points: N, 2 or more; default 10.
+        steps_per_point: Relaxation steps at each point, 1 or more; default 30.
+        periods: Periods that are averaged, 1 or more; default 3.
+        warmup_periods: Periods before that, which are not read, 0 or more; default 1. With
+            `init=aux.state` of the call before the oscillation carries over and 0 will do.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> Online(radius=0.4).steps_per_point
+        30
+
+    Reference: Laborieux and Zenke (2022), Eq. (10), Appendix A.6.
+    """
+
+    from_start: ClassVar[bool] = False
+    radius: float | Float[Array, ""]
+    points: int = eqx.field(default=10, static=True)
+    steps_per_point: int = eqx.field(default=30, kw_only=True, static=True)
+    periods: int = eqx.field(default=3, kw_only=True, static=True)
+    warmup_periods: int = eqx.field(default=1, kw_only=True, static=True)
+
+    def __check_init__(self) -> None:
+        check_circle(self.radius, self.points)
+        for name, least in (("steps_per_point", 1), ("periods", 1), ("warmup_periods", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number, {least} or more; got {value!r}.")
+
+    def check(self, problem: Problem, free: AbstractRelaxation, nudged: AbstractRelaxation) -> None:
+        """The nudge is complex, so the energy must be holomorphic."""
+        problem.check_complex()
+
+    def estimate(self, problem: Problem, phases: Phases) -> Estimate:
+        """Warm-up periods, then the periods that are read."""
+        relaxation, key = phases.nudged, phases.key
+        dtype = problem.dtype
+        circle = unit_circle(np.arange(self.points), self.points)
+        beta = jnp.asarray(self.radius, dtype) * jnp.asarray(
+            circle, jnp.result_type(dtype, jnp.complex64)
+        )
+
+        def oscillate(state: State, count: Array, nudge: Complex[Array, ""]) -> Equilibrium:
+            step_key = None if key is None else jax.random.fold_in(key, count)
+            phase = Phase(relaxation, phases.batching, step_key, steps=self.steps_per_point)
+            return solve(problem, phase, nudge=nudge, init=state)
+
+        def read(
+            state: State, point: tuple[Array, Array]
+        ) -> tuple[State, tuple[State, Float[Array, " batch"], Bool[Array, " batch"]]]:
+            reached = oscillate(state, *point)
+            usable_now = usable(reached, fixed=True, noisy=relaxation.noise > 0)
+            return reached.state, (reached.state, reached.residual, usable_now)
+
+        warmup, read_points = self.warmup_periods * self.points, self.periods * self.points
+        counts = jnp.arange(warmup + read_points)
+        nudges = jnp.tile(beta, self.warmup_periods + self.periods)
+        state, _ = jax.lax.scan(
+            lambda s, point: (oscillate(s, *point).state, None),
+            to_complex(problem.init_state() if phases.init is None else phases.init),
+            (counts[:warmup], nudges[:warmup]),
+        )
+        nudges = nudges[warmup:]
+        state, (states, residuals, settled) = jax.lax.scan(read, state, (counts[warmup:], nudges))
+        keep = jnp.all(settled, axis=0)
+        # exp(-i phi) / (T_plas |beta|) in units of points, as the weights of real and imaginary
+        # part.
+        weights = jnp.conj(nudges) / jnp.abs(nudges) ** 2 / read_points
+        reading = Reading(nudges, jnp.real(weights), -jnp.imag(weights), states)
+        centre = jax.tree.map(lambda s: jnp.mean(jnp.real(s), axis=0), states)
+        energy, x = read_gradient(
+            problem, [reading], GradientRule.AVERAGE, form=StateForm.PLAIN, free=centre, keep=keep
+        )
+        loss = jnp.mean(jnp.real(jax.vmap(lambda s: costs(problem, s))(states)), axis=0)
+        prediction = jax.vmap(lambda s: logits(problem, s))(states)
+        aux = Aux(
+            logits=None if prediction is None else jnp.mean(jnp.real(prediction), axis=0),
+            steps={"online": jnp.array(self.points * self.steps_per_point)},
+            residuals={"online": residuals},
+            settled=keep,
+            unsettled=jnp.sum(~keep),
+            state=state,
+            imaginary=imaginary_share(states, weights, keep),
+        )
+        return Estimate(masked_mean(loss, keep), energy, x, aux)

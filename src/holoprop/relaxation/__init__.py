@@ -1,0 +1,60 @@
+"""How a batch settles: problems, relaxations, and the one driver that steps them.
+
+A relaxation says what one step of one example does; the driver steps *lanes* (one example under
+one nudge each) by a *stepper*, together as a *batching* says, until each has come to its end.
+`relax` is the entry point, `solve` what estimators call: one phase of a problem.
+
+It may import `holoprop.nn`, `holoprop.energies` and the shared helpers. What settled states teach
+belongs to `holoprop.estimators`.
+"""
+
+from holoprop.relaxation._anderson import Anderson
+from holoprop.relaxation._arguments import check_arguments, label_classes
+from holoprop.relaxation._batching import (
+    AbstractBatching,
+    Lockstep,
+    Slots,
+    with_batching,
+)
+from holoprop.relaxation._defaults import default_relaxation, physical_relaxation
+from holoprop.relaxation._problem import (
+    AbstractObjective,
+    LinearObjective,
+    Problem,
+    TargetObjective,
+)
+from holoprop.relaxation._relax import relax
+from holoprop.relaxation._relaxation import AbstractRelaxation, Tolerance, default_tolerance
+from holoprop.relaxation._solution import Equilibrium, RelaxationResult, is_usable, usable
+from holoprop.relaxation._solve import Phase, solve
+from holoprop.relaxation._updates import AbstractUpdate, GradientFlow, Sequential, Synchronous
+
+__all__ = [
+    "AbstractBatching",
+    "AbstractObjective",
+    "AbstractRelaxation",
+    "AbstractUpdate",
+    "Anderson",
+    "Equilibrium",
+    "GradientFlow",
+    "LinearObjective",
+    "Lockstep",
+    "Phase",
+    "Problem",
+    "RelaxationResult",
+    "Sequential",
+    "Slots",
+    "Synchronous",
+    "TargetObjective",
+    "Tolerance",
+    "check_arguments",
+    "default_relaxation",
+    "default_tolerance",
+    "is_usable",
+    "label_classes",
+    "physical_relaxation",
+    "relax",
+    "solve",
+    "usable",
+    "with_batching",
+]

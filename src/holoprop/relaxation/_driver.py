@@ -1,0 +1,202 @@
+"""The one driver: lanes that step until each has come to its end.
+
+`Lockstep` is one loop. With `Slots` that loop ends whenever a lane comes to its end, and an outer
+one puts the next lane into its slot.
+"""
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import equinox.internal as eqxi
+import jax
+import jax.numpy as jnp
+
+from holoprop._types import Array, Bool, Float, Int, PyTree, State
+from holoprop.relaxation._batching import AbstractBatching, Slots
+from holoprop.relaxation._lanes import Content, Lanes
+from holoprop.relaxation._stepper import Progress, Stepper
+
+# Steps of a loop, and where its lanes are.
+_Loop = tuple[Int[Array, ""], Progress]
+
+
+class End(eqx.Module):
+    """Where lanes came to their end.
+
+    Attributes:
+        state: [lanes, ...].
+        residual: [lanes].
+        count: Steps of the slowest, the one that measured the residual included.
+    """
+
+    state: State
+    residual: Float[Array, " lanes"]
+    count: Int[Array, ""]
+
+
+def iterate(
+    lanes: Lanes,
+    stepper: Stepper,
+    batching: AbstractBatching,
+    state: State,
+    extended: PyTree[Any],
+    *,
+    spent: Int[Array, ""],
+    steps: int | None = None,
+) -> End:
+    """Step lanes until each has come to its end.
+
+    Arguments:
+        lanes: What steps.
+        stepper: How, and until when.
+        batching: Which lanes step together.
+        state: [lanes, ...]: where they start.
+        extended: [lanes, ...]: the extended states of it.
+        spent: Steps that count as taken before.
+        steps: A fixed number of steps for all lanes instead, which reverse mode can go through.
+    """
+    if steps is None and isinstance(batching, Slots) and batching.count < lanes.count:
+        return _through_slots(lanes, stepper, batching.count, state, extended, spent)
+    start = spent, stepper.init(lanes, state, extended)
+    if steps is None:
+        count, progress = _step_while(
+            lanes, stepper, start, lambda count, p: jnp.any(stepper.goes_on(p, count))
+        )
+    else:
+        # One step more than asked for: it measures the residual of the state that is returned.
+        (count, progress), _ = jax.lax.scan(
+            lambda loop, _: (_step(lanes, stepper, loop), None), start, length=steps + 1
+        )
+    return End(stepper.state(lanes, progress), progress.residual, count)
+
+
+def _step(lanes: Lanes, stepper: Stepper, loop: _Loop) -> _Loop:
+    count, progress = loop
+    return count + 1, stepper.step(lanes, progress, count)
+
+
+def _step_while(lanes: Lanes, stepper: Stepper, loop: _Loop, goes_on: Any) -> _Loop:
+    """Step on while a condition of count and progress holds in any batch of a caller's vmap.
+
+    A loop whose condition differs between those would select, in every step, over all that it
+    carries; like the lanes of one batch, they go on until the last has come to its end.
+    """
+    return jax.lax.while_loop(
+        lambda loop: eqxi.unvmap_any(goes_on(*loop)),
+        functools.partial(_step, lanes, stepper),
+        loop,
+    )
+
+
+class _Queue(eqx.Module):
+    """Lanes in slots, lanes that wait for one, and where the others came to their end.
+
+    Attributes:
+        content: What the lanes in the slots have.
+        count: Steps of all loops so far.
+        progress: Where the lanes in the slots are.
+        lane: Which lane each slot holds; the number of lanes for a slot that is empty.
+        since: The count when it had taken no steps.
+        following: The lane that takes a slot next.
+        left: How many lanes have not come to their end.
+        state: [lanes, ...]: where each ended or, before that, starts.
+        residual: [lanes].
+        slowest: Steps of the slowest so far.
+    """
+
+    content: Content
+    count: Int[Array, ""]
+    progress: Progress
+    lane: Int[Array, " slots"]
+    since: Int[Array, " slots"]
+    following: Int[Array, ""]
+    left: Int[Array, ""]
+    state: State
+    residual: Float[Array, " lanes"]
+    slowest: Int[Array, ""]
+
+
+def _through_slots(
+    lanes: Lanes,
+    stepper: Stepper,
+    slots: int,
+    init: State,
+    extended: PyTree[Any],
+    spent: Int[Array, ""],
+) -> End:
+    total = lanes.count
+
+    def due(queue: _Queue, count: Array, progress: Progress) -> Bool[Array, " slots"]:
+        """Which slots the next lane may take: of a lane at its end, or empty while some wait."""
+        empty = queue.lane == total
+        ended = ~empty & ~stepper.goes_on(progress, count - queue.since)
+        return ended | (empty & (queue.following < total))
+
+    def begin(lane: Int[Array, ""]) -> tuple[Content, Progress]:
+        """One lane at its start, with an axis of one."""
+        content = lanes.content(lane)
+        return content, stepper.init(lanes.holding(content), *_row((init, extended), lane))
+
+    def exchange(queue: _Queue) -> _Queue:
+        """Step until a slot is due, keep what it holds if it has ended, and put the next in."""
+        held = lanes.holding(queue.content)
+        count, progress = _step_while(
+            held,
+            stepper,
+            (queue.count, queue.progress),
+            lambda count, p: (queue.left > 0) & ~jnp.any(due(queue, count, p)),
+        )
+        slot = jnp.argmax(due(queue, count, progress))
+        lane = queue.lane[slot]
+        ended = lane < total
+        lane = jnp.minimum(lane, total - 1)
+        end = _row((stepper.state(held, progress), progress.residual), slot)
+        kept = queue.state, queue.residual
+        end = jax.tree.map(functools.partial(jnp.where, ended), end, _row(kept, lane))
+        state, residual = _put(kept, end, lane)
+        # Where no lane waits, the last one starts again, and nobody looks.
+        new_content, new_progress = begin(jnp.minimum(queue.following, total - 1))
+        taken = jnp.where(ended, count - queue.since[slot], 0)
+        return _Queue(
+            content=_put(queue.content, new_content, slot),
+            count=count,
+            progress=_put(progress, new_progress, slot),
+            lane=queue.lane.at[slot].set(jnp.minimum(queue.following, total)),
+            since=queue.since.at[slot].set(count - spent),
+            following=queue.following + 1,
+            left=queue.left - ended,
+            state=state,
+            residual=residual,
+            slowest=jnp.maximum(queue.slowest, taken),
+        )
+
+    content, progress = jax.tree.map(
+        lambda a: jnp.zeros((slots, *a.shape[1:]), a.dtype), jax.eval_shape(begin, spent)
+    )
+    queue = _Queue(
+        content=content,
+        count=spent,
+        progress=progress,
+        lane=jnp.full(slots, total),
+        since=jnp.zeros(slots, spent.dtype),
+        following=jnp.array(0),
+        left=jnp.array(total),
+        state=init,
+        residual=jnp.zeros(total, progress.residual.dtype),
+        slowest=jnp.array(0),
+    )
+    queue = jax.lax.while_loop(lambda q: eqxi.unvmap_any(q.left > 0), exchange, queue)
+    return End(queue.state, queue.residual, queue.slowest)
+
+
+def _row(tree: PyTree[Any], at: Int[Array, ""]) -> PyTree[Any]:
+    """One row, with its axis."""
+    return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, at, 1), tree)
+
+
+def _put(tree: PyTree[Any], row: PyTree[Any], at: Int[Array, ""]) -> PyTree[Any]:
+    """The same with one row replaced."""
+    return jax.tree.map(
+        lambda whole, new: jax.lax.dynamic_update_slice_in_dim(whole, new, at, 0), tree, row
+    )

@@ -1,0 +1,135 @@
+"""`relax`: let a batch settle and look at the result."""
+
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from holoprop._checks import check_finite
+from holoprop._types import Inexact, Key, PyTree, State
+from holoprop.energies import AbstractEnergy
+from holoprop.relaxation._arguments import check_arguments
+from holoprop.relaxation._batching import AbstractBatching, with_batching
+from holoprop.relaxation._defaults import default_relaxation
+from holoprop.relaxation._problem import Problem, TargetObjective
+from holoprop.relaxation._relaxation import AbstractRelaxation
+from holoprop.relaxation._solution import Equilibrium, RelaxationResult
+from holoprop.relaxation._solve import Phase, solve
+
+# A Python, NumPy or JAX number, or an array of them.
+Nudge: TypeAlias = complex | np.number | np.ndarray | Inexact[jax.Array, "*points"]
+
+
+def relax(
+    energy: AbstractEnergy,
+    x: PyTree[Any],
+    *,
+    nudge: Nudge = 0.0,
+    target: PyTree[Any] | None = None,
+    init: State | None = None,
+    relaxation: AbstractRelaxation | None = None,
+    batching: AbstractBatching | None = None,
+    key: Key | None = None,
+    throw: bool = False,
+) -> Equilibrium:
+    """Let a batch of examples settle under the total energy F = E + beta l.
+
+    The equilibrium solves dF/ds = 0 (Eq. 1). A real nudge is computed in real arithmetic, a
+    complex one in complex arithmetic; a Python or NumPy number whose imaginary part is zero counts
+    as real.
+
+    Arguments:
+        energy: An `AbstractEnergy` or one of the networks.
+        x: Inputs with a leading batch axis on every leaf; [batch, *input_shape] for a network.
+        nudge: beta, real or complex: a scalar, or [points] for several at once; default 0, the free
+            phase.
+        target: [batch] class indices or [batch, ...] vectors, as the energy's cost takes them;
+            needed for a nudge other than 0.
+        init: State to start from, [batch, ...], real or complex; default the energy's own.
+        relaxation: Default `Sequential()` where the energy's numerics are a fixed-point map, as a
+            `LayeredNetwork`'s are, else `GradientFlow(0.1)`.
+        batching: Which examples step together: `Lockstep()` or `Slots(count)`; default `Slots(8)`
+            for a large network where the computation runs on a processor, else `Lockstep()`.
+        key: PRNG key; needed if the relaxation has noise.
+        throw: Whether to raise if an example does not settle.
+
+    Returns:
+        An `Equilibrium`. Not settling is a code in its `result`.
+
+    Raises:
+        ValueError: If shapes, types or values do not fit, before anything is computed.
+        RuntimeError: With `throw`, if an example does not settle.
+
+    Example:
+        >>> import holoprop as hp
+        >>> network = hp.mlp([6, 4, 4, 4], key=jax.random.key(0))
+        >>> equilibrium = hp.relax(network, jnp.ones((3, 6)))
+        >>> equilibrium.result.tolist()
+        [0, 0, 0]
+
+    Reference: Laborieux and Zenke (2022), Section 2 and Appendix B.
+    """
+    relaxation = default_relaxation(energy, mixed=False) if relaxation is None else relaxation
+    beta = _as_nudge(nudge)
+    if target is None and beta is not None:
+        raise ValueError(
+            f"nudge {nudge} needs a target to nudge towards: give target=labels, or nudge=0."
+        )
+    check_finite(nudge=beta)
+    targets = {} if target is None else {"target": target}
+    init = check_arguments(energy, x, targets=targets, init=init, key=key, noise=relaxation.noise)
+    problem = Problem(energy, x, None if beta is None else TargetObjective(target))
+    if beta is not None and jnp.issubdtype(beta.dtype, jnp.complexfloating):
+        problem.check_complex()
+    equilibrium = _relax(problem, relaxation, batching, beta, init, key)
+    if throw:
+        state = eqx.error_if(
+            equilibrium.state,
+            jnp.any(equilibrium.result != RelaxationResult.SETTLED),
+            "relax: an example did not settle; look at the residuals with throw=False, or allow "
+            "more steps.",
+        )
+        equilibrium = eqx.tree_at(lambda e: e.state, equilibrium, state)
+    return equilibrium
+
+
+def _as_nudge(
+    nudge: Nudge,
+) -> Inexact[jax.Array, "*points"] | None:
+    """The nudge in its own arithmetic, or None for the free phase."""
+    if isinstance(nudge, jax.Array):
+        beta = nudge
+        known_zero = not isinstance(nudge, jax.core.Tracer) and nudge.ndim == 0 and nudge == 0
+    else:
+        # Looked at before it becomes an array of JAX's, whose values a caller's jit would hide.
+        value = np.asarray(nudge)
+        value = value if np.any(value.imag) else value.real
+        beta = jnp.asarray(value)
+        known_zero = value.ndim == 0 and value == 0
+    if beta.ndim > 1:
+        raise ValueError(f"nudge has shape {beta.shape}, but must be a scalar or [points].")
+    return None if known_zero else beta
+
+
+@eqx.filter_jit
+def _relax(
+    problem: Problem,
+    relaxation: AbstractRelaxation,
+    batching: AbstractBatching | None,
+    nudge: Inexact[jax.Array, "*points"] | None,
+    init: State | None,
+    key: Key | None,
+) -> Equilibrium:
+    if nudge is not None:
+        complex_nudge = jnp.issubdtype(nudge.dtype, jnp.complexfloating)
+        dtype = problem.dtype
+        nudge = nudge.astype(jnp.result_type(dtype, jnp.complex64) if complex_nudge else dtype)
+        if nudge.ndim == 1 and init is not None:
+            init = jax.tree.map(lambda s: jnp.broadcast_to(s, (nudge.size, *s.shape)), init)
+    return with_batching(
+        batching,
+        problem,
+        lambda batching: solve(problem, Phase(relaxation, batching, key), nudge=nudge, init=init),
+    )
