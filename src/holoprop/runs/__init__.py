@@ -8,7 +8,7 @@ leaves behind: run folder, weights, curves, provenance. It may import the librar
 
 from holoprop.runs._config import OptimiserConfig, TrainConfig
 from holoprop.runs._gradient_check import GradientCheck
-from holoprop.runs._networks import Mlp, AbstractNetwork, Custom
+from holoprop.runs._networks import AbstractNetwork, Custom, Mlp
 from holoprop.runs._presets import Preset, presets
 from holoprop.runs._provenance import machine, versions
 from holoprop.runs._run_folder import RunFolder

@@ -7,7 +7,7 @@ from typing import Literal
 import optax
 
 import holoprop as hp
-from holoprop.runs._networks import Mlp, AbstractNetwork
+from holoprop.runs._networks import AbstractNetwork, Mlp
 
 
 @dataclasses.dataclass(frozen=True)
