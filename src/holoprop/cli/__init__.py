@@ -22,7 +22,19 @@ Try first:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
+    """Run a command.
+
+    Arguments:
+        arguments: What follows `holoprop`; default those of the process.
+
+    Returns:
+        The exit status: 0, or 1 for what a run met, 2 for arguments that cannot be understood, 130
+        for an interruption.
+
+    Example:
+        >>> main(["tarin"])
+        2
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command, *rest = arguments or ["--help"]
     if command in ("-h", "--help"):
