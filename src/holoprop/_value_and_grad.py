@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from holoprop._types import Array, Float, Int, Key, PyTree, State
+from holoprop._types import Array, Bool, Float, Key, PyTree, State
 from holoprop.energies import AbstractEnergy
 from holoprop.estimators import AbstractEstimator, Aux, Estimate, Phases, in_microbatches
 from holoprop.relaxation import (
@@ -32,6 +32,7 @@ def value_and_grad(
     batching: AbstractBatching | None = None,
     key: Key | None = None,
     init: State | None = None,
+    throw: bool = True,
 ) -> tuple[tuple[Float[Array, ""], Aux], PyTree[Any]]:
     """Mean loss of a batch at its free equilibria, and the loss's gradient.
 
@@ -53,6 +54,9 @@ def value_and_grad(
         key: PRNG key; needed if a relaxation has noise.
         init: [batch, ...]: state to start from, for instance `aux.state` of an earlier call;
             default the network's own.
+        throw: Whether to raise for what only the values can tell. Without, a program that calls
+            this under `jax.jit` has no callback to Python, and can be kept in JAX's persistent
+            compilation cache; look at `aux.unsettled` yourself.
 
     Returns:
         `(loss, aux), grads`: a real scalar, an `Aux`, and a tree with the structure of the
@@ -60,8 +64,8 @@ def value_and_grad(
 
     Raises:
         ValueError: If shapes, types or values do not fit, before anything is computed.
-        RuntimeError: If no example settles, or under `jax.jit`, where values are not known before,
-            for labels out of range and inputs that are not finite.
+        RuntimeError: With `throw`, if no example settles, or under `jax.jit`, where values are not
+            known before, for labels out of range and inputs that are not finite.
 
     Example:
         >>> import holoprop as hp
@@ -80,7 +84,11 @@ def value_and_grad(
     init = check_arguments(network, x, targets={"labels": labels}, init=init, key=key, noise=noise)
     problem = Problem(network, x, TargetObjective(labels))
     classes = label_classes(network, x, labels)
-    return _value_and_grad(problem, estimator, free, nudged, batching, init, key, classes)
+    loss, aux, grads, faults = _value_and_grad(
+        problem, estimator, free, nudged, batching, init, key, classes
+    )
+    # Outside the program, for the same reason as `throw`.
+    return (_raise_faults(loss, faults, classes) if throw else loss, aux), grads
 
 
 @eqx.filter_jit
@@ -93,7 +101,7 @@ def _value_and_grad(
     init: State | None,
     key: Key | None,
     classes: int | None,
-) -> tuple[tuple[Float[Array, ""], Aux], PyTree[Any]]:
+) -> tuple[Float[Array, ""], Aux, PyTree[Any], Bool[Array, " faults"]]:
     # Here it is looked at once for all calls of one kind; nothing has been computed yet.
     estimator.check(problem, free, nudged)
 
@@ -102,11 +110,13 @@ def _value_and_grad(
         return in_microbatches(estimator.estimate, problem, phases)
 
     estimate = with_batching(batching, problem, compute)
-    return (_raise_faults(problem, estimate, classes), estimate.aux), estimate.energy
+    return estimate.loss, estimate.aux, estimate.energy, _find_faults(problem, estimate, classes)
 
 
-def _raise_faults(problem: Problem, estimate: Estimate, classes: int | None) -> Float[Array, ""]:
-    """The loss, or a `RuntimeError` for what only the values can tell."""
+def _find_faults(
+    problem: Problem, estimate: Estimate, classes: int | None
+) -> Bool[Array, " faults"]:
+    """What only the values can tell; each has its sentence in `_raise_faults`."""
     objective = problem.objective
     labels = jnp.zeros(1, int)
     if classes is not None and isinstance(objective, TargetObjective):
@@ -114,20 +124,28 @@ def _raise_faults(problem: Problem, estimate: Estimate, classes: int | None) -> 
     finite = [
         jnp.all(jnp.isfinite(a)) for a in jax.tree.leaves(problem.x) if eqx.is_inexact_array(a)
     ]
-    faults: list[tuple[Array, str]] = [
-        (
+    return jnp.stack(
+        [
             jnp.any((labels < 0) | (labels >= (classes or 1))),
-            f"labels are out of range: they must be from 0 to {(classes or 1) - 1}.",
-        ),
-        (~jnp.all(jnp.array(finite)), "the inputs have values that are not finite."),
-        (
+            ~jnp.all(jnp.array(finite)),
             estimate.aux.unsettled == problem.batch,
+        ]
+    )
+
+
+@eqx.filter_jit
+def _raise_faults(
+    loss: Float[Array, ""], faults: Bool[Array, " faults"], classes: int | None
+) -> Float[Array, ""]:
+    """The loss, or a `RuntimeError`."""
+    return eqx.branched_error_if(
+        loss,
+        jnp.any(faults),
+        jnp.argmax(faults),
+        [
+            f"labels are out of range: they must be from 0 to {(classes or 1) - 1}.",
+            "the inputs have values that are not finite.",
             "no example settled in every phase, so there is no gradient: use a smaller radius or "
             "nudge, more steps or a looser tolerance, or smaller weights.",
-        ),
-    ]
-    found = jnp.stack([fault for fault, _ in faults])
-    index: Int[Array, ""] = jnp.argmax(found)
-    return eqx.branched_error_if(
-        estimate.loss, jnp.any(found), index, [message for _, message in faults]
+        ],
     )

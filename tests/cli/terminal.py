@@ -16,13 +16,15 @@ from PIL import Image
 from holoprop.cli import main
 from holoprop.data import load_images
 
-# A run that takes seconds, most of them to compile.
+# A run that takes seconds, most of them to compile. With one hidden layer the equilibrium is a
+# feed-forward pass; where it must be more than that, there are two.
 SMALL = (
-    *("--network.sizes", "784", "12", "8", "10", "--network.weight-std", "0.1"),
+    *("--network.sizes", "784", "8", "10", "--network.weight-std", "0.1"),
     *("--epochs", "1", "--validation", "0.25"),
-    *("--free.anderson", "0", "--free.steps", "20", "--nudged.anderson", "0"),
+    *("--free", "sequential", "--free.steps", "20", "--nudged", "sequential"),
     *("--nudged.steps", "20"),
 )
+TWO_LAYERS = ("--network.sizes", "784", "12", "8", "10")
 
 
 @dataclasses.dataclass(frozen=True)

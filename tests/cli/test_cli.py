@@ -1,6 +1,6 @@
 """`holoprop` itself: help, version, and one sentence for whatever cannot be run."""
 
-import dataclasses
+import re
 import shutil
 import socket
 import subprocess
@@ -12,10 +12,11 @@ import jax
 import numpy as np
 import pytest
 from rich.console import Console
-from terminal import SMALL, call, parse, refuses, write_digits, write_split
+from terminal import SMALL, TWO_LAYERS, call, parse, refuses, write_digits, write_split
 
 import holoprop
-from holoprop.cli._config import TrainConfig
+from holoprop.cli._drafts import Draft
+from holoprop.runs import presets
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +68,13 @@ def test_help_names_the_command(arguments):
     assert answer.err == ""
 
 
+def test_help_fits_a_screen_and_says_what_to_try_first():
+    lines = call("--help").out.splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    assert "Try first:" in lines
+
+
 def test_help_of_train_names_the_presets():
     answer = call("train", "--help")
     assert answer.code == 0
@@ -76,24 +84,14 @@ def test_help_of_train_names_the_presets():
     assert answer.err == ""
 
 
-def option_names(config, prefix=""):
-    """The options that stand for the fields of a configuration."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        name = prefix + field.name.replace("_", "-")
-        if dataclasses.is_dataclass(value):
-            yield from option_names(value, f"{name}.")
-        else:
-            yield f"--{name}"
-
-
 @pytest.mark.parametrize("preset", ["mnist-subset", "mnist-hep"])
 def test_help_of_a_preset_names_every_option(preset):
     answer = call("train", preset, "--help")
     assert answer.code == 0
     assert f"usage: holoprop train {preset}" in answer.out
-    missing = [name for name in option_names(TrainConfig()) if name not in answer.out]
-    assert missing == []
+    names = [name for name, _, _ in Draft.of(presets()[preset].config).options()]
+    assert {"--epochs", "--estimator", "--estimator.points", "--free.tolerance"} <= set(names)
+    assert [name for name in names if not re.search(rf"{name}[ ,]", answer.out)] == []
     assert answer.err == ""
 
 
@@ -104,6 +102,12 @@ def test_help_says_what_the_preset_sets():
 def test_version():
     answer = call("--version")
     assert (answer.code, answer.out, answer.err) == (0, f"holoprop {holoprop.__version__}\n", "")
+
+
+def test_module_is_the_command_too():
+    command = [sys.executable, "-m", "holoprop", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"holoprop {holoprop.__version__}\n"
 
 
 def test_installed_command_reports_an_error_by_its_exit_status():
@@ -155,10 +159,10 @@ def test_option_without_its_value_is_refused():
 @pytest.mark.parametrize(
     ("option", "value", "choices"),
     [
-        ("--estimator.name", "magic", ("holomorphic", "online", "centred", "one-sided")),
+        ("--estimator", "magic", ("holomorphic", "online", "centred", "one-sided")),
         ("--network.activation", "sigmoid", ("shifted-sigmoid", "dsilu", "tanh")),
         ("--network.cost", "hinge", ("cross-entropy", "squared-error")),
-        ("--free.order", "random", ("sequential", "synchronous")),
+        ("--free", "random", ("sequential", "synchronous")),
         ("--optimiser.schedule", "linear", ("constant", "cosine")),
     ],
 )
@@ -321,14 +325,16 @@ def test_interrupted_run_says_so(digits, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Console, "print", interrupt)
-    answer = call("train", "--data", digits, *SMALL, "--output", "run")
+    centred = ("--estimator", "centred", "--estimator.nudge", "0.4")
+    answer = call("train", "--data", digits, *SMALL, *centred, "--output", "run")
     assert answer.code == 130
     assert answer.err == "holoprop train: interrupted.\n"
 
 
 def test_run_in_which_nothing_settles_says_so(digits):
     refuses(
-        *("train", "--data", digits, *SMALL, "--estimator.name", "centred"),
+        *("train", "--data", digits, *SMALL, *TWO_LAYERS),
+        *("--estimator", "centred", "--estimator.nudge", "0.4"),
         *("--free.steps=None", "--free.tolerance=1e-12", "--free.max-steps=1"),
         words=("no example settled", "more steps", "tolerance"),
     )
@@ -337,7 +343,14 @@ def test_run_in_which_nothing_settles_says_so(digits):
 def test_exploding_run_says_so(folder, digits):
     answer = call(
         *("train", "--data", digits, *SMALL, "--output", "run"),
-        *("--estimator.name", "centred", "--optimiser.learning-rate", "1e308"),
+        *(
+            "--estimator",
+            "centred",
+            "--estimator.nudge",
+            "0.4",
+            "--optimiser.learning-rate",
+            "1e308",
+        ),
     )
     assert answer.code != 0
     assert answer.err.startswith("holoprop train: ")

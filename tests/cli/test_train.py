@@ -1,12 +1,10 @@
 """`holoprop train` from the data to the run folder."""
 
-import dataclasses
 import hashlib
 import os
 import re
 import subprocess
 import sys
-import typing
 from pathlib import Path
 
 import jax
@@ -14,15 +12,14 @@ import numpy as np
 import pytest
 import zoo
 from PIL import Image
-from terminal import SMALL, call, files, parse, write_digits
+from terminal import SMALL, TWO_LAYERS, call, files, parse, write_digits
 
 import holoprop as hp
-from holoprop.cli._build import build_network
-from holoprop.cli._config import EstimatorConfig, NetworkConfig
-from holoprop.cli._presets import PRESETS
+from holoprop.cli._drafts import choices
 from holoprop.data import load_images
-from holoprop.training import load_weights
-from holoprop.training._run_folder import weights_sha256
+from holoprop.runs import Mlp, TrainConfig, load_weights, presets
+from holoprop.runs._json import as_json
+from holoprop.runs._weights import weights_sha256
 
 FILES = {"config.json", "metrics.jsonl", "summary.json", "weights.npz", "curves.png"}
 LINE = {
@@ -80,11 +77,16 @@ def train(*arguments):
     return summary_of("run")
 
 
-def installed(*arguments, seconds=None):
+def installed(*arguments, seconds=None, **environment):
     """A run of the installed command, as it is without any test around it: what it printed."""
     command = [Path(sys.executable).with_name("holoprop"), "train", *arguments]
     done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, timeout=seconds
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
+        env=os.environ | environment,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -95,7 +97,8 @@ def installed(*arguments, seconds=None):
 def run(digits, tmp_path_factory):
     """A run of two epochs, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "deep" / "run"
-    return folder, installed("--data", digits, *SMALL, "--epochs", 2, "--output", folder)
+    arguments = ("--data", digits, *SMALL, *TWO_LAYERS, "--epochs", 2, "--output", folder)
+    return folder, installed(*arguments, JAX_DISABLE_MOST_OPTIMIZATIONS="1")
 
 
 # The run folder
@@ -108,11 +111,12 @@ def test_run_leaves_its_files_and_no_others(run):
 
 def test_config_holds_everything_that_was_set(run, digits):
     folder, _ = run
-    expected = dataclasses.asdict(PRESETS["mnist-subset"][1])
+    expected = as_json(presets()["mnist-subset"].config)
     expected |= {"data": str(digits), "output": str(folder), "epochs": 2, "validation": 0.25}
     expected["network"] |= {"sizes": [784, 12, 8, 10], "weight_std": 0.1}
-    expected["free"] |= {"anderson": 0, "steps": 20}
-    expected["nudged"] |= {"anderson": 0, "steps": 20}
+    for phase, max_steps in (("free", 60), ("nudged", 40)):
+        fixed = {"type": "Sequential", "steps": 20, "tolerance": None, "max_steps": max_steps}
+        expected[phase] = expected[phase]["inner"] | fixed
     assert parse((folder / "config.json").read_text()) == expected
 
 
@@ -176,8 +180,9 @@ def test_sha256_is_that_of_the_saved_weights(run):
 def test_saved_weights_make_the_trained_network_again(run):
     folder, _ = run
     config = parse((folder / "config.json").read_text())
-    settings = config["network"] | {"sizes": tuple(config["network"]["sizes"])}
-    fresh = zoo.cast(build_network(NetworkConfig(**settings), seed=99), np.float32)
+    network = config["network"]
+    settings = Mlp(sizes=tuple(network["sizes"]), weight_std=network["weight_std"])
+    fresh = zoo.cast(settings.build(seed=99), np.float32)
     assert weights_sha256(fresh) != summary_of(folder)["weights_sha256"]
     assert weights_sha256(load_weights(fresh, folder)) == summary_of(folder)["weights_sha256"]
 
@@ -236,16 +241,24 @@ def test_run_prints_its_numbers_and_ends_with_tables(run):
 
 # Repetition and replacement
 
+CENTRED = (*SMALL, "--estimator", "centred", "--estimator.nudge", 0.4)
 
-def test_seed_decides_the_weights(digits, monkeypatch):
-    centred = ("--data", digits, *SMALL, "--estimator.name", "centred")
-    answer = call("train", *centred, "--seed", 1)
+
+def test_seed_decides_the_weights(digits, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    arguments = ("--data", digits, *CENTRED)
+    jax.clear_caches()
+    answer = call("train", *arguments, "--seed", 1)
     assert answer.code == 0, answer.err
+    assert "After 1 epoch \n" in re.sub(" +", " ", answer.out)
     (first,) = Path("runs").iterdir()
     assert re.match(r"\d{4}-\d{2}-\d{2}\b", first.name), "a dated folder"
     assert set(files(first)) == FILES
 
-    # The same seed again, over an earlier run.
+    # The same seed again, over an earlier run, with the programs that this one has left on disk.
+    jax.clear_caches()
+    programs = files(tmp_path / "cache")
+    assert len(programs) > 1
     old = Path("old")
     old.mkdir()
     for name in FILES:
@@ -254,27 +267,81 @@ def test_seed_decides_the_weights(digits, monkeypatch):
     before = files(old)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
-    answer = call("train", "mnist-subset", *centred, "--seed", 1, "--output", old, "--overwrite")
+    answer = call("train", "mnist-subset", *arguments, "--seed", 1, "--output", old, "--overwrite")
     assert answer.code == 0, answer.err
+    assert files(tmp_path / "cache") == programs, "nothing was compiled"
     after = files(old)
     assert set(after) == FILES | {"notes.txt"}
     assert after["notes.txt"] == b"mine"
     assert not any(after[name] == before[name] for name in FILES)
     assert [line["epoch"] for line in metrics_of(old)] == [1]
-    # On a terminal there is a progress bar with these numbers.
+    # On a terminal there is a progress bar, which says from the beginning what is being done.
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", answer.out)
+    stages = ("reading images", "compiling the training step", "comparing gradients")
+    assert sorted(stages, key=shown.index) == list(stages)
     assert re.search(r"6/6 .*loss \d\S*  error \S+ %  residual free .* images/s", shown)
 
-    other = train(*centred, "--seed", 2)["weights_sha256"]
-    assert summary_of(first)["weights_sha256"] == summary_of(old)["weights_sha256"] != other
+    # Where programs cannot be kept, the run goes on all the same.
+    monkeypatch.delenv("FORCE_COLOR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(digits / "train.parquet"))
+    answer = call("train", *arguments, "--seed", 2, "--output", "other")
+    assert answer.code == 0
+    assert answer.err.startswith("holoprop train: compiled programs cannot be kept in ")
+    assert answer.err.count("\n") == 1
+
+    sha256 = [summary_of(run)["weights_sha256"] for run in (first, old, "other")]
+    assert sha256[0] == sha256[1] != sha256[2]
+
+
+OWN = """
+import holoprop as hp, jax, jax.numpy as jnp
+
+
+class Linear(hp.AbstractEnergy):
+    weight: jax.Array
+
+    def energy(self, state, x):
+        return jnp.sum(state**2) / 2 - jnp.sum(state * (self.weight @ x.reshape(-1)))
+
+    def init_state(self, x):
+        return jnp.zeros(10, self.weight.dtype)
+
+    def cost(self, state, y):
+        return hp.CrossEntropy()(state, y)
+
+    def logits(self, state):
+        return state
+
+
+def network(*, key):
+    return Linear(jax.random.normal(key, (10, 784)) / 28)
+"""
+
+
+def test_energy_of_ones_own_is_trained(digits):
+    Path("own.py").write_text(OWN)
+    own = ("--network", "custom", "--network.factory", "own:network", "--estimator.points", 2)
+    fixed = ("--free", "sequential", "--free.steps", 20, "--nudged", "sequential")
+    summary = train(
+        *("--data", digits, "--validation", 0.25, "--epochs", 2),
+        *own,
+        *(*fixed, "--nudged.steps", 20, "--estimator.radius", 0.01),
+    )
+    assert parse(Path("run/config.json").read_text())["network"]["type"] == "Custom"
+    first, last = metrics_of("run")
+    assert last["train_loss"] < first["train_loss"]
+    assert summary["alignment"]["before"]["whole"]["relative_error"] < 1e-3
+    with np.load("run/weights.npz") as stored:
+        assert stored.files == ["weight"]
 
 
 # Data
 
 
 def test_run_can_be_validated_on_the_test_split(digits):
-    noise = ("--estimator.name", "centred", "--free.noise", 0.04, "--nudged.noise", 0.04)
-    summary = train("--data", digits, *SMALL, *noise, "--validation", 0)
+    centred = ("--estimator", "centred", "--estimator.nudge", 0.4)
+    noise = ("--free.noise", 0.04, "--nudged.noise", 0.04)
+    summary = train("--data", digits, *SMALL, *centred, *noise, "--validation", 0)
     assert summary["validation_error"] == summary["test_error"]
     assert summary["validation_loss"] == summary["test_loss"]
     assert is_whole(40 * summary["validation_error"])
@@ -291,48 +358,49 @@ RUNS = {
     "online": ("--estimator.steps-per-point", 10, "--estimator.periods", 1),
     "centred": ("--network.cost", "squared-error"),
     "one-sided": ("--optimiser.schedule", "cosine", "--optimiser.momentum", 0.9),
-    "implicit": ("--free.order", "synchronous", "--optimiser.weight-decay", 1e-4),
-    "unrolled": ("--estimator.unrolled-steps", 30),
+    "implicit": ("--free", "synchronous", "--optimiser.weight-decay", 1e-4),
+    "unrolled": ("--estimator.steps", 30),
 }
 
 
-@pytest.mark.parametrize("name", typing.get_args(typing.get_type_hints(EstimatorConfig)["name"]))
+@pytest.mark.parametrize("name", choices(TrainConfig, hp.AbstractEstimator))
 def test_run_with_each_estimator(untested, name):
-    summary = train(
-        *("--data", untested, *SMALL, "--estimator.name", name, "--estimator.radius", 0.01),
-        *RUNS[name],
-    )
+    size = {
+        "holomorphic": ("--estimator.radius", 0.01),
+        "online": ("--estimator.radius", 0.01),
+        "centred": ("--estimator.nudge", 0.01),
+        "one-sided": ("--estimator.nudge", 0.01),
+    }.get(name, ())
+    summary = train("--data", untested, *SMALL, "--estimator", name, *size, *RUNS[name])
     whole = summary["alignment"]["before"]["whole"]
     # At this radius the bias of the one-sided estimate, of first order, is the largest.
     assert whole["cosine"] > 0.999
     assert whole["relative_error"] < 0.05
     assert "test_error" not in summary, "there is no test split"
-    layers = set(summary["alignment"]["after"]["layers"])
-    if name == "centred":
-        # Squared error has a nudged output layer in place of the readout.
-        assert layers == {f"couplings[{i}].{part}" for i in range(3) for part in ("weight", "bias")}
-    else:
-        assert layers == LAYERS
+    # Squared error has a nudged output layer in place of the readout.
+    top = "couplings[1]" if name == "centred" else "readout"
+    layers = {f"{layer}.{part}" for layer in ("couplings[0]", top) for part in ("weight", "bias")}
+    assert set(summary["alignment"]["after"]["layers"]) == layers
 
 
 def test_profile_is_written_when_asked_for(digits):
-    asked = ("--data", digits, *SMALL, "--profile", "--output", "run")
+    asked = ("--data", digits, *CENTRED, "--profile", "--output", "run")
     answer = call("train", *asked)
     assert answer.code == 0, answer.err
     traces = list(Path("run/profile").rglob("*.xplane.pb"))
     assert len(traces) == 1
     # A run in its place takes the old profile away.
-    again = call("train", "--data", digits, *SMALL, "--overwrite", "--output", "run")
+    again = call("train", "--data", digits, *CENTRED, "--overwrite", "--output", "run")
     assert again.code == 0, again.err
     assert not Path("run/profile").exists()
 
 
 def test_auto_tolerance_and_low_precision(digits):
     # Those of the small run that fix the steps are left out.
-    small = SMALL[:11]
+    small = tuple(a for a in SMALL if a not in ("--free.steps", "--nudged.steps", "20"))
     phases = ("--free.tolerance", "auto", "--nudged.tolerance", "auto")
-    low = ("--nudged.precision", "bfloat16")
-    summary = train("--data", digits, *small, *phases, *low)
+    low = ("--nudged.precision", "bfloat16", "--estimator.points", 2)
+    summary = train("--data", digits, *small, *TWO_LAYERS, *phases, *low)
     config = parse(Path("run/config.json").read_text())
     assert (config["free"]["tolerance"], config["nudged"]["precision"]) == ("auto", "bfloat16")
     assert summary["alignment"]["before"]["whole"]["cosine"] > 0.99
@@ -346,7 +414,7 @@ def test_default_run_keeps_its_promise():
     installed("--output", "run", seconds=180)
     config = parse(Path("run/config.json").read_text())
     assert config["network"]["sizes"] == [784, 256, 256, 10]
-    assert (config["estimator"]["name"], config["estimator"]["points"]) == ("holomorphic", 10)
+    assert (config["estimator"]["type"], config["estimator"]["points"]) == ("Holomorphic", 10)
     assert config["estimator"]["radius"] == 0.4
     assert summary_of("run")["validation_error"] <= 0.06
 

@@ -1,79 +1,22 @@
-"""Training and evaluation as a library, against closed forms."""
-
-import functools
+"""The training loop, against closed forms."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import zoo
+from toy import arrays, circuit_examples, examples, mean_error, mean_loss, method
 
 import holoprop as hp
-from holoprop.training import Examples, Method, evaluate, fit
+from holoprop.training import Examples, fit
 
-SEQUENTIAL, CENTRED = hp.Sequential(steps=5), hp.Centred(0.1)
-
-
-def unchanged(inputs):
-    return inputs
-
-
-# Cached, so that tests with the same method share what was compiled.
-@functools.cache
-def method(*, relaxation=SEQUENTIAL, estimator=CENTRED, rate=0.1, transform=unchanged):
-    return Method(
-        estimator=estimator,
-        free=relaxation,
-        nudged=relaxation,
-        optimiser=optax.sgd(rate),
-        transform=transform,
-    )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly():
-    """Most of a small run is compilation, and most of that is spent on speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module")
-def network():
-    """One hidden layer under a readout: its equilibrium is the feed-forward pass."""
-    return hp.mlp([6, 5, 3], key=jax.random.key(0))
-
-
-def examples(count, seed=0):
-    rng = np.random.default_rng(seed)
-    return Examples(rng.normal(size=(count, 6)), rng.integers(0, 3, count).astype(np.int32))
-
-
-def feed_forward(weights, x):
-    """The prediction of a network with one hidden layer, written out."""
-    w, b, v, c = weights
-    return 1 / (1 + jnp.exp(-4 * (x @ w.T + b) + 2)) @ v.T + c
-
-
-def arrays(network):
-    first, readout = network.couplings[0], network.readout
-    return first.weight, first.bias, readout.weight, readout.bias
-
-
-def mean_loss(weights, x, y):
-    logits = feed_forward(weights, x)
-    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[jnp.arange(len(y)), y])
-
-
-def mean_error(weights, x, y):
-    return np.mean(np.argmax(feed_forward(weights, x), axis=1) != y)
+ONE_EPOCH = {"epochs": 1, "batch_size": 4, "seed": 0}
 
 
 def train(network, train_set, validation, **changes):
     """`fit` with a record of what it reported."""
     progress, metrics = [], []
-    settings = {"method": method(), "epochs": 1, "batch_size": 4, "seed": 0} | changes
+    settings = {"method": method()} | ONE_EPOCH | changes
     trained = fit(
         network,
         train_set,
@@ -83,85 +26,6 @@ def train(network, train_set, validation, **changes):
         **settings,
     )
     return trained, progress, metrics
-
-
-# Evaluation
-
-
-@pytest.mark.parametrize("count", [7, 261])
-def test_evaluation_is_the_mean_over_all_examples(network, count):
-    data = examples(count)
-    found = evaluate(method(), network, data)
-    assert found.loss == pytest.approx(float(mean_loss(arrays(network), data.inputs, data.labels)))
-    assert found.error == pytest.approx(mean_error(arrays(network), data.inputs, data.labels))
-    assert found.unsettled == 0
-
-
-def test_evaluation_counts_what_did_not_settle():
-    network = hp.mlp([6, 5, 4, 3], key=jax.random.key(0))
-    hasty = method(relaxation=hp.Sequential(tolerance=1e-12, max_steps=1))
-    assert evaluate(hasty, network, examples(7)).unsettled == 7
-
-
-def test_evaluation_transforms_the_inputs(network):
-    stored = Examples(np.full((5, 6), 51, np.uint8), np.zeros(5, np.int32))
-    scaled = Examples(np.full((5, 6), 0.2), np.zeros(5, np.int32))
-    found = evaluate(method(transform=lambda inputs: inputs / 255), network, stored)
-    assert found.loss == pytest.approx(evaluate(method(), network, scaled).loss)
-
-
-def test_evaluation_takes_target_vectors(network):
-    data = examples(7)
-    targets = Examples(data.inputs, np.eye(3)[data.labels])
-    found, expected = (evaluate(method(), network, e) for e in (targets, data))
-    assert (found.loss, found.error) == pytest.approx((expected.loss, expected.error))
-
-
-def test_evaluation_of_an_energy_without_classes_has_no_error():
-    circuit = zoo.Circuit.init(jax.random.key(0))
-    x, y = circuit_examples(3).inputs, np.zeros((3, 2, 2))
-    relaxation = hp.GradientFlow(0.3, steps=100)
-    found = evaluate(method(relaxation=relaxation), circuit, Examples(x, y))
-    rest = hp.relax(circuit, x, relaxation=relaxation)
-    assert found.error is None
-    # Half the squared distance of the upper leaf from zero.
-    assert found.loss == pytest.approx(float(jnp.sum(rest.state["high"][0] ** 2)) / 6)
-
-
-def test_noise_of_an_evaluation_comes_from_its_seed(network):
-    noisy = method(relaxation=hp.Sequential(steps=5, noise=0.1))
-    losses = [evaluate(noisy, network, examples(7), seed=seed).loss for seed in (1, 1, 2)]
-    assert losses[0] == losses[1]
-    assert losses[0] != losses[2]
-
-
-def test_diverged_example_counts_as_wrong():
-    # The couplings feed a linear network back on itself until it overflows.
-    network = hp.mlp(
-        [6, 5, 4, 3], activation=hp.Identity(), weight_std=100.0, key=jax.random.key(0)
-    )
-    found = evaluate(method(relaxation=hp.Sequential(steps=500)), network, examples(7))
-    assert (found.error, found.unsettled) == (1.0, 7)
-
-
-def test_nothing_to_evaluate_is_refused(network):
-    with pytest.raises(ValueError, match=r"empty|no examples|one example"):
-        evaluate(method(), network, examples(0))
-
-
-def test_labels_out_of_range_are_refused_by_evaluation(network):
-    data = Examples(examples(4).inputs, np.array([0, 1, 2, 3], np.int32))
-    with pytest.raises((ValueError, RuntimeError), match="labels"):
-        evaluate(method(), network, data)
-
-
-def test_inputs_of_another_shape_are_refused_by_evaluation(network):
-    data = Examples(np.zeros((4, 7)), np.zeros(4, np.int32))
-    with pytest.raises(ValueError, match=r"images have shape \(4, 7\)"):
-        evaluate(method(), network, data)
-
-
-# Training
 
 
 def test_one_step_follows_the_gradient_of_the_feed_forward_pass(network):
@@ -219,7 +83,8 @@ def test_progress_ends_every_epoch_complete(network):
         seen = [p for p in progress if p.epoch == epoch]
         batches = [p.batch for p in seen]
         assert batches == sorted(set(batches))
-        assert len(batches) > 1, "45 batches are shown before the last"
+        assert batches[0] == 1, "the first batch took what there was to compile"
+        assert len(batches) > 2, "45 batches are shown before the last"
         assert batches[-1] == seen[-1].batches == 45
         line = metrics[epoch - 1]
         assert (seen[-1].loss, seen[-1].error) == (line.train_loss, line.train_error)
@@ -255,13 +120,15 @@ def test_unsettled_examples_are_counted():
     assert (line.unsettled, line.validation_unsettled) == (4, 4)
 
 
+@pytest.mark.parametrize("size", [4, 8])
+def test_profile_leaves_out_the_step_that_compiles(network, tmp_path, size):
+    # With one batch of eight the second epoch's is the first that does not compile.
+    data = examples(8)
+    train(network, data, data, batch_size=size, epochs=1 if size == 4 else 2, profile=tmp_path)
+    assert len(list(tmp_path.rglob("*.xplane.pb"))) == 1
+
+
 # Energies of every kind
-
-
-def circuit_examples(count):
-    """Inputs of the circuit, and targets that its upper leaf can reach."""
-    rng = np.random.default_rng(0)
-    return Examples({"drive": rng.normal(size=(count, 3))}, rng.normal(size=(count, 2, 2)) / 4)
 
 
 def test_own_energy_with_a_nested_state_is_trained():
@@ -347,6 +214,39 @@ def test_inputs_of_another_shape_are_refused(network):
     data = Examples(np.zeros((4, 7)), np.zeros(4, np.int32))
     with pytest.raises(ValueError, match=r"images have shape \(4, 7\)"):
         train(network, data, examples(4))
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_of_the_validation_set_are_looked_at_before_training(network, label):
+    data = Examples(examples(4).inputs, np.array([0, 1, 2, label], np.int32))
+    with pytest.raises(ValueError, match="labels"):
+        fit(network, examples(4), data, method=method(), **ONE_EPOCH)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_inputs_that_are_not_finite_are_refused_before_training(network, value):
+    data = examples(8)
+    data.inputs[7, 0] = value
+    seen = []
+    with pytest.raises(ValueError, match="inputs has 1 values that are not finite"):
+        fit(network, data, examples(4), method=method(), on_progress=seen.append, **ONE_EPOCH)
+    assert seen == []
+
+
+def test_batch_in_which_nothing_settles_ends_training():
+    network, data = hp.mlp([6, 5, 4, 3], key=jax.random.key(0)), examples(8)
+    hasty = hp.Sequential(tolerance=1e-30, max_steps=1)
+    seen = []
+    with pytest.raises(RuntimeError, match=r"no example settled.*epoch 1.*looser tolerance"):
+        fit(
+            network,
+            data,
+            data,
+            method=method(relaxation=hasty),
+            on_progress=seen.append,
+            **ONE_EPOCH,
+        )
+    assert seen == []
 
 
 def test_non_holomorphic_network_is_refused():

@@ -1,27 +1,40 @@
-"""The command line: `holoprop train`."""
+"""The command line: `holoprop train`.
 
-import contextlib
-import io
-import re
+Here arguments are parsed, and what a run reports is drawn on the terminal. It may import everything
+below it. What a run is and does belongs to `holoprop.runs`.
+"""
+
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-
-import tyro
-from rich.console import Console
 
 _HELP = """usage: holoprop [-h] [--version] COMMAND ...
 
 Exact gradients from finite oscillations: holomorphic equilibrium propagation.
 
 commands:
-  train [PRESET] [OPTIONS]   train a network (holoprop train --help lists the presets,
-                             holoprop train PRESET --help the options)
+  train [PRESET] [OPTIONS]   train a network and leave a run folder
+
+Try first:
+  holoprop train             train on packaged digits, in about a minute
+  holoprop train --help      what can be trained: the presets
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
+    """Run a command.
+
+    Arguments:
+        arguments: What follows `holoprop`; default those of the process.
+
+    Returns:
+        The exit status: 0, or 1 for what a run met, 2 for arguments that cannot be understood, 130
+        for an interruption.
+
+    Example:
+        >>> main(["tarin"])
+        2
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command, *rest = arguments or ["--help"]
     if command in ("-h", "--help"):
@@ -33,60 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command != "train":
         print(f"holoprop: unknown command {command!r}; the commands are: train.", file=sys.stderr)
         return 2
-    return _run_train(rest)
+    from rich.console import Console
+
+    # What trains is imported only here, and while something is seen to happen on a terminal.
+    with Console().status("loading"):
+        from holoprop.cli._command import run_train
+    return run_train(rest)
 
 
-def _run_train(arguments: list[str]) -> int:
-    # JAX is imported only here, so that help and mistyped commands answer at once.
-    from holoprop.cli._presets import DEFAULT, PRESETS
-    from holoprop.cli._train import train
-
-    named = bool(arguments) and not arguments[0].startswith("-")
-    asks_help = arguments[:1] in (["-h"], ["--help"])
-    if not named and not asks_help:
-        arguments = [DEFAULT, *arguments]
-    if named and arguments[0] not in PRESETS:
-        print(
-            f"holoprop train: unknown preset {arguments[0]!r}; the presets are: "
-            f"{', '.join(PRESETS)}.",
-            file=sys.stderr,
-        )
-        return 2
-    console = Console(highlight=False)
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            config = tyro.extras.overridable_config_cli(
-                PRESETS, prog="holoprop train", args=arguments
-            )
-    except SystemExit as stop:
-        if stop.code:
-            print(f"holoprop train: {_unboxed(said.getvalue())}", file=sys.stderr)
-        return int(stop.code or 0)
-    try:
-        train(config, preset=arguments[0], console=console)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"holoprop train: {_sentence(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("holoprop train: interrupted.", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _sentence(error: Exception) -> str:
-    """What happened, without the stack that a compiled program adds for developers."""
-    raised = re.findall(r"EquinoxRuntimeError: (.+)", str(error))
-    return raised[-1] if raised else str(error).strip().split("\n\n")[0]
-
-
-def _unboxed(text: str) -> str:
-    """A parser's framed message as one sentence; where to find help is said once, at its end."""
-    lines = [re.sub("[─━│┃╭╮╰╯┌┐└┘├┤]", " ", line).strip() for line in text.splitlines()]
-    words = " ".join(line for line in lines if line)
-    message = re.split(r"For full helptext|Full helptext", words)[0]
-    message = re.sub(
-        r"^(Parsing error|Value error)?\s*(Error parsing TrainConfig:)?\s*", "", message
-    )
-    message = re.split(r"Argument helptext", message)[0]
-    return f"{message.strip().rstrip('.')}. holoprop train --help lists presets and options."
+__all__ = ["main"]

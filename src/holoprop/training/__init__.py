@@ -1,13 +1,24 @@
-"""Training a network; the command line's run folder can be read back with `load_weights`."""
+"""Training: one step, the loop over epochs, evaluation, and what they report.
 
-from holoprop.training._fit import Examples, evaluate, fit
-from holoprop.training._run_folder import load_weights
-from holoprop.training._step import Method
+Here is what trains any energy on examples that are given as arrays. It may import the library's
+public names and `holoprop.data`. What a run is called, told and leaves behind (configuration,
+presets, run folder, curves) belongs to `holoprop.runs`; what is drawn on the terminal, to
+`holoprop.cli`.
+"""
+
+from holoprop.training._evaluate import evaluate
+from holoprop.training._examples import Examples
+from holoprop.training._fit import fit
+from holoprop.training._metrics import EpochMetrics, Evaluation, Progress
+from holoprop.training._step import Method, train_step
 
 __all__ = [
+    "EpochMetrics",
+    "Evaluation",
     "Examples",
     "Method",
+    "Progress",
     "evaluate",
     "fit",
-    "load_weights",
+    "train_step",
 ]

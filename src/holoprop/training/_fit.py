@@ -1,6 +1,5 @@
 """The training loop, from the first batch to the last."""
 
-import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,15 +7,15 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from holoprop._checks import check_labels
-from holoprop._types import PyTree
+import holoprop as hp
 from holoprop.data import batches_per_epoch, epoch_batches
-from holoprop.energies import AbstractEnergy
-from holoprop.relaxation import label_classes
-from holoprop.training._step import Method, evaluate_batch, train_step
+from holoprop.training._checks import check_classes, check_values
+from holoprop.training._evaluate import evaluate
+from holoprop.training._examples import Examples
+from holoprop.training._metrics import EpochMetrics, Progress
+from holoprop.training._step import Method, train_step
 
 # The host looks at the device's numbers only every so many batches: each look waits for it.
 _LOOK_EVERY = 20
@@ -24,116 +23,8 @@ _LOOK_EVERY = 20
 _TRACED = 20
 
 
-@dataclasses.dataclass(frozen=True)
-class Examples:
-    """Inputs and labels that belong together.
-
-    Attributes:
-        inputs: Tree of NumPy arrays with a leading axis over examples, as they are stored.
-        labels: Class indices or targets, with the same leading axis.
-    """
-
-    inputs: PyTree[Any]
-    labels: PyTree[Any]
-
-    def __len__(self) -> int:
-        return int(jax.tree.leaves(self.labels)[0].shape[0])
-
-    def take(self, rows: np.ndarray | slice) -> "Examples":
-        """The examples of some rows."""
-        return Examples(*jax.tree.map(lambda a: a[rows], (self.inputs, self.labels)))
-
-
-@dataclasses.dataclass(frozen=True)
-class EpochMetrics:
-    """What one epoch came to; the keys of a line of `metrics.jsonl`.
-
-    Errors are fractions of 1, None for an energy without classes; residuals and steps are means
-    over the epoch's batches (of each batch's median residual), by phase.
-    """
-
-    epoch: int
-    train_loss: float
-    train_error: float | None
-    validation_loss: float
-    validation_error: float | None
-    residuals: dict[str, float]
-    steps: dict[str, float]
-    unsettled: int
-    validation_unsettled: int
-    images_per_second: float
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Where training stands within an epoch: means over the epoch so far."""
-
-    epoch: int
-    batch: int
-    batches: int
-    loss: float
-    error: float | None
-    residuals: dict[str, float]
-    images_per_second: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """Mean loss and error of a set of examples, and how many did not settle."""
-
-    loss: float
-    error: float | None
-    unsettled: int
-
-
-def evaluate(
-    method: Method, network: AbstractEnergy, examples: Examples, *, seed: int = 0
-) -> Evaluation:
-    """Loss and error over a set, by the free phase alone.
-
-    Arguments:
-        method: Its `free` relaxation and `transform` are used.
-        network: With a cost, and logits if there are classes.
-        examples: One or more.
-        seed: Of the noise, if the relaxation has any.
-
-    Raises:
-        ValueError: If there is no example, or a label is out of range.
-
-    Example:
-        >>> import holoprop as hp, optax
-        >>> network = hp.mlp([4, 3, 2], key=jax.random.key(0))
-        >>> method = Method(
-        ...     hp.Holomorphic(0.2, 4), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), jnp.array
-        ... )
-        >>> examples = Examples(np.ones((6, 4)), np.array([0, 1, 0, 1, 0, 1]))
-        >>> evaluate(method, network, examples).error
-        0.5
-    """
-    if len(examples) == 0:
-        raise ValueError("examples is empty: give one example or more.")
-    first = examples.take(slice(0, 1))
-    inputs = method.transform(jax.tree.map(jnp.asarray, first.inputs))
-    classes = label_classes(network, inputs, first.labels)
-    if classes is not None:
-        check_labels(examples.labels, classes)
-    batch = min(len(examples), 250)
-    sums: list[Any] = []
-    for start in range(0, len(examples), batch):
-        rows = np.arange(start, start + batch)
-        # The last batch is filled up with the last example, at no weight: one shape, one program.
-        weight = jnp.asarray(rows < len(examples), float)
-        part = examples.take(np.minimum(rows, len(examples) - 1))
-        key = jax.random.fold_in(jax.random.key(seed), start)
-        sums.append(evaluate_batch(method, network, part.inputs, part.labels, weight, key))
-    loss, wrong, unsettled = jax.tree.map(lambda *leaves: sum(map(float, leaves)), *sums)
-    count = len(examples)
-    return Evaluation(loss / count, None if wrong is None else wrong / count, round(unsettled))
-
-
 def fit(
-    network: AbstractEnergy,
+    network: hp.AbstractEnergy,
     train: Examples,
     validation: Examples,
     *,
@@ -144,7 +35,7 @@ def fit(
     profile: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
-) -> AbstractEnergy:
+) -> hp.AbstractEnergy:
     """Train a network and return it.
 
     Arguments:
@@ -156,18 +47,22 @@ def fit(
         batch_size: 1 or more; what is left of an epoch after its last full batch is not seen.
         seed: Of the order of examples and of the noise.
         profile: Folder for a `jax.profiler` trace of twenty steps of the first epoch (fewer where
-            there are fewer; the first step, which compiles, is left out), or None.
-        on_progress: Called every few batches.
+            there are fewer; the first step, which compiles, is left out: where it is the only one
+            of its epoch, the second epoch's is traced), or None.
+        on_progress: Called after the first batch of an epoch, and then every few batches.
         on_epoch: Called after each epoch.
 
     Raises:
-        ValueError: If the batch is larger than the training set, or a number is out of range.
+        ValueError: If the batch is larger than the training set, a number or a label is out of
+            range, or an input is not finite.
+        RuntimeError: If no example of a batch settles.
 
     Example:
         >>> import holoprop as hp, optax
         >>> network = hp.mlp([4, 3, 2], key=jax.random.key(0))
         >>> method = Method(
-        ...     hp.Holomorphic(0.2, 4), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), jnp.array
+        ...     hp.Holomorphic(0.2, 4), hp.Sequential(), hp.Sequential(), optax.sgd(0.1),
+        ...     jax.numpy.array,
         ... )
         >>> examples = Examples(np.ones((6, 4)), np.array([0, 1, 0, 1, 0, 1]))
         >>> seen = []
@@ -183,6 +78,9 @@ def fit(
     if len(validation) == 0:
         raise ValueError("validation is empty: give one example or more.")
     batches = batches_per_epoch(len(train), batch_size)
+    check_values(train)
+    for examples in (train, validation):
+        check_classes(method, network, examples)
     optimiser_state = method.optimiser.init(eqx.filter(network, eqx.is_inexact_array))
     noise_key = jax.random.key(seed)
     first = min(_TRACED, batches - 1)
@@ -190,7 +88,7 @@ def fit(
     for epoch in range(1, epochs + 1):
         started, sums, pending = time.perf_counter(), _Sums(), []
         for index, rows in enumerate(epoch_batches(len(train), batch_size, seed=seed, epoch=epoch)):
-            traced = profile is not None and epoch == 1
+            traced = profile is not None and epoch == (1 if batches > 1 else 2)
             if traced and index == first:
                 jax.block_until_ready(network)
                 jax.profiler.start_trace(str(profile))
@@ -203,8 +101,15 @@ def fit(
                 jax.block_until_ready(network)
                 jax.profiler.stop_trace()
             pending.append(seen)
-            if len(pending) == _LOOK_EVERY or index + 1 == batches:
+            # After the first one, too: it took what there is to compile.
+            if index == 0 or len(pending) == _LOOK_EVERY or index + 1 == batches:
                 sums.add(jax.device_get(pending))
+                if batch_size in sums.values["unsettled"]:
+                    raise RuntimeError(
+                        f"no example settled in every phase of a batch of epoch {epoch}, so there "
+                        "is no gradient: use a smaller radius or nudge, more steps or a looser "
+                        "tolerance, or smaller weights."
+                    )
                 pending = []
                 seconds = time.perf_counter() - started
                 on_progress(

@@ -1,18 +1,15 @@
-"""One training step and one evaluation, compiled."""
+"""One training step, compiled."""
 
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from holoprop._types import Array, Key, PyTree
-from holoprop._value_and_grad import value_and_grad
-from holoprop.energies import AbstractEnergy
-from holoprop.estimators import AbstractEstimator
-from holoprop.relaxation import AbstractRelaxation, RelaxationResult, relax
+import holoprop as hp
+from holoprop.training._predictions import is_wrong
 
 
 class Method(eqx.Module):
@@ -26,9 +23,9 @@ class Method(eqx.Module):
         transform: From stored inputs to what the energy takes, for a batch; runs on the device.
     """
 
-    estimator: AbstractEstimator
-    free: AbstractRelaxation
-    nudged: AbstractRelaxation
+    estimator: hp.AbstractEstimator
+    free: hp.AbstractRelaxation
+    nudged: hp.AbstractRelaxation
     optimiser: optax.GradientTransformation = eqx.field(static=True)
     transform: Callable[[PyTree[Any]], PyTree[Any]] = eqx.field(static=True)
 
@@ -36,14 +33,42 @@ class Method(eqx.Module):
 @eqx.filter_jit
 def train_step(
     method: Method,
-    network: AbstractEnergy,
+    network: hp.AbstractEnergy,
     optimiser_state: PyTree[Any],
     inputs: PyTree[Any],
     labels: PyTree[Any],
-    key: Key,
-) -> tuple[AbstractEnergy, PyTree[Any], dict[str, Any]]:
-    """Gradient and update on one batch; also what was seen of it, as device scalars."""
-    (loss, aux), grads = value_and_grad(
+    key: PRNGKeyArray,
+) -> tuple[hp.AbstractEnergy, PyTree[Any], dict[str, Any]]:
+    """Gradient and update on one batch.
+
+    Arguments:
+        method: Estimator, relaxations, optimiser, transform.
+        network: With a cost, and logits if there are classes.
+        optimiser_state: From `method.optimiser.init`, or from the step before.
+        inputs: [batch, ...] on every leaf, as they are stored.
+        labels: [batch] class indices, or [batch, ...] targets as the network's cost takes them.
+        key: For the noise, if the relaxations have any.
+
+    Returns:
+        The network and the optimiser's state after the step, and what was seen of the batch at the
+        network before it, as device scalars: `loss`, `error` (None without classes), `unsettled`,
+        and by phase `residuals` and `steps`. Values are not checked: where no example settles, the
+        gradient is zero and `unsettled` is the batch's size.
+
+    Example:
+        >>> import jax
+        >>> network = hp.mlp([4, 3, 2], key=jax.random.key(0))
+        >>> method = Method(
+        ...     hp.Holomorphic(0.2, 4), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), jnp.array
+        ... )
+        >>> state = method.optimiser.init(eqx.filter(network, eqx.is_inexact_array))
+        >>> network, state, seen = train_step(
+        ...     method, network, state, jnp.ones((3, 4)), jnp.array([0, 1, 0]), jax.random.key(1)
+        ... )
+        >>> int(seen["unsettled"])
+        0
+    """
+    (loss, aux), grads = hp.value_and_grad(
         network,
         method.transform(inputs),
         labels,
@@ -51,6 +76,7 @@ def train_step(
         free=method.free,
         nudged=method.nudged,
         key=key,
+        throw=False,
     )
     updates, optimiser_state = method.optimiser.update(
         grads, optimiser_state, eqx.filter(network, eqx.is_inexact_array)
@@ -66,33 +92,5 @@ def train_step(
     return eqx.apply_updates(network, updates), optimiser_state, seen
 
 
-@eqx.filter_jit
-def evaluate_batch(
-    method: Method,
-    network: AbstractEnergy,
-    inputs: PyTree[Any],
-    labels: PyTree[Any],
-    weight: Array,
-    key: Key,
-) -> tuple[Array, Array | None, Array]:
-    """Sums over a batch, each example with its weight: loss, wrong predictions, unsettled ones.
-
-    Every example counts, settled or not: its prediction is that of the state it has reached.
-    """
-    free = relax(network, method.transform(inputs), relaxation=method.free, key=key)
-    losses = jax.vmap(network.cost)(free.state, labels)
-    logits = jax.vmap(network.logits)(free.state)
-    wrong = None if logits is None else jnp.sum(weight * _is_wrong(logits, labels))
-    unsettled = free.result != RelaxationResult.SETTLED
-    return jnp.sum(weight * losses), wrong, jnp.sum(weight * unsettled)
-
-
-def _is_wrong(logits: Array, labels: Array) -> Array:
-    """Whether each prediction misses its class; a prediction that is not finite does."""
-    truth = labels if labels.ndim == 1 else jnp.argmax(labels, axis=-1)
-    finite = jnp.all(jnp.isfinite(logits), axis=-1)
-    return ~finite | (jnp.argmax(jnp.real(logits), axis=-1) != truth)
-
-
 def _error(logits: Array | None, labels: PyTree[Any]) -> Array | None:
-    return None if logits is None else jnp.mean(_is_wrong(logits, labels))
+    return None if logits is None else jnp.mean(is_wrong(logits, labels))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from holoprop.training._curves import draw_curves
-from holoprop.training._fit import EpochMetrics
+from holoprop.runs._curves import draw_curves
+from holoprop.training import EpochMetrics
 
 FIRST = EpochMetrics(
     epoch=1,

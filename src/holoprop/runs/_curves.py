@@ -3,10 +3,7 @@
 import os
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from holoprop.training._fit import EpochMetrics
+from holoprop.training import EpochMetrics
 
 
 def draw_curves(metrics: list[EpochMetrics], path: str | os.PathLike[str]) -> None:
@@ -16,6 +13,10 @@ def draw_curves(metrics: list[EpochMetrics], path: str | os.PathLike[str]) -> No
         metrics: One entry or more, in the order of epochs.
         path: Of the file.
     """
+    # Imported here, at the end of a run, because it takes half a second.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     epochs = [m.epoch for m in metrics]
     # Without pyplot: no global state, no display.
     figure = Figure(figsize=(11, 3.4), layout="constrained")

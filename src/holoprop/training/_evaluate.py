@@ -1,0 +1,83 @@
+"""Evaluation: a network's loss and error over a set of examples."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+import holoprop as hp
+from holoprop.training._checks import check_classes
+from holoprop.training._examples import Examples
+from holoprop.training._metrics import Evaluation
+from holoprop.training._predictions import is_wrong
+from holoprop.training._step import Method
+
+_BATCH = 250
+
+
+def evaluate(
+    method: Method, network: hp.AbstractEnergy, examples: Examples, *, seed: int = 0
+) -> Evaluation:
+    """Loss and error over a set, by the free phase alone.
+
+    Arguments:
+        method: Its `free` relaxation and `transform` are used.
+        network: With a cost, and logits if there are classes.
+        examples: One or more.
+        seed: Of the noise, if the relaxation has any.
+
+    Raises:
+        ValueError: If there is no example, or a label is out of range.
+
+    Example:
+        >>> import holoprop as hp, optax
+        >>> network = hp.mlp([4, 3, 2], key=jax.random.key(0))
+        >>> method = Method(
+        ...     hp.Holomorphic(0.2, 4), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), jnp.array
+        ... )
+        >>> examples = Examples(np.ones((6, 4)), np.array([0, 1, 0, 1, 0, 1]))
+        >>> evaluate(method, network, examples).error
+        0.5
+    """
+    if len(examples) == 0:
+        raise ValueError("examples is empty: give one example or more.")
+    check_classes(method, network, examples)
+    batch = min(len(examples), _BATCH)
+    sums: list[Any] = []
+    for start in range(0, len(examples), batch):
+        rows = np.arange(start, start + batch)
+        # The last batch is filled up with the last example, at no weight: one shape, one program.
+        weight = jnp.asarray(rows < len(examples), float)
+        part = examples.take(np.minimum(rows, len(examples) - 1))
+        key = jax.random.fold_in(jax.random.key(seed), start)
+        sums.append(_evaluate_batch(method, network, part.inputs, part.labels, weight, key))
+    loss, wrong, unsettled = jax.tree.map(lambda *leaves: sum(map(float, leaves)), *sums)
+    count = len(examples)
+    return Evaluation(loss / count, None if wrong is None else wrong / count, round(unsettled))
+
+
+@eqx.filter_jit
+def _evaluate_batch(
+    method: Method,
+    network: hp.AbstractEnergy,
+    inputs: PyTree[Any],
+    labels: PyTree[Any],
+    weight: Array,
+    key: PRNGKeyArray,
+) -> tuple[Array, Array | None, Array]:
+    """Sums over a batch, each example with its weight: loss, wrong predictions, unsettled ones.
+
+    Every example counts, settled or not: its prediction is that of the state it has reached.
+    """
+    free = hp.relax(network, method.transform(inputs), relaxation=method.free, key=key)
+    losses = jax.vmap(network.cost)(free.state, labels)
+    logits = jax.vmap(network.logits)(free.state)
+    wrong = None if logits is None else jnp.sum(weight * is_wrong(logits, labels))
+    return (
+        jnp.sum(weight * losses),
+        wrong,
+        jnp.sum(weight * (free.result != hp.RelaxationResult.SETTLED)),
+    )

@@ -1,0 +1,72 @@
+"""What training and evaluation report: plain numbers on the host."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochMetrics:
+    """What one epoch came to; the keys of a line of `metrics.jsonl`.
+
+    Attributes:
+        epoch: From 1.
+        train_loss: Mean over the epoch's batches.
+        train_error: Fraction of 1, or None for an energy without classes.
+        validation_loss: After the epoch.
+        validation_error: As `train_error`.
+        residuals: By phase: mean over the batches of each batch's median residual.
+        steps: By phase: mean over the batches.
+        unsettled: Training examples that were left out because they did not settle.
+        validation_unsettled: Validation examples that did not settle; they count all the same.
+        images_per_second: In training, validation not included.
+        seconds: For the training, validation not included.
+    """
+
+    epoch: int
+    train_loss: float
+    train_error: float | None
+    validation_loss: float
+    validation_error: float | None
+    residuals: dict[str, float]
+    steps: dict[str, float]
+    unsettled: int
+    validation_unsettled: int
+    images_per_second: float
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where training stands within an epoch.
+
+    Attributes:
+        epoch: From 1.
+        batch: Batches that are done, from 1.
+        batches: Of the epoch.
+        loss: Mean over the epoch so far.
+        error: As `loss`, a fraction of 1, or None for an energy without classes.
+        residuals: As `loss`, by phase.
+        images_per_second: In the epoch so far.
+    """
+
+    epoch: int
+    batch: int
+    batches: int
+    loss: float
+    error: float | None
+    residuals: dict[str, float]
+    images_per_second: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a set of examples came to.
+
+    Attributes:
+        loss: Mean.
+        error: Fraction of 1, or None for an energy without classes.
+        unsettled: Examples that did not settle; they count all the same.
+    """
+
+    loss: float
+    error: float | None
+    unsettled: int

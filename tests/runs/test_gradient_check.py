@@ -1,0 +1,29 @@
+"""A run's own gradient against the implicit one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import holoprop as hp
+from holoprop.runs._gradient_check import check_gradient
+from holoprop.training import Examples, Method
+
+
+def test_examples_that_did_not_settle_are_left_out():
+    network = hp.mlp([6, 5, 4, 3], key=jax.random.key(0))
+    rng = np.random.default_rng(0)
+    data = Examples(rng.normal(size=(8, 6)), rng.integers(0, 3, 8).astype(np.int32))
+    two = hp.Sequential(tolerance=1e-30, max_steps=2)
+    residual = hp.relax(network, data.inputs, relaxation=two).residual
+    # The median residual as the tolerance: half of the examples miss it.
+    half = hp.Sequential(tolerance=float(jnp.median(residual)), max_steps=2)
+    method = Method(hp.Implicit(), half, half, optax.sgd(0.1), lambda inputs: inputs)
+    found = check_gradient(method, network, data, seed=0)
+    assert (found.images, found.unsettled) == (8, 4)
+    # Of those that settled, to this tolerance only, against well settled ones.
+    error = float(found.alignment.relative_error)
+    assert 0 < error < 0.1
+    record = found.as_dict()
+    assert record["whole"] == {"cosine": float(found.alignment.cosine), "relative_error": error}
+    assert set(record["layers"]) == set(found.alignment.layers)
