@@ -1,6 +1,8 @@
-"""Shared by all tests: float64, and the real data where it is to be had."""
+"""Shared by all tests: quick compilation, float64, and the real data where it is to be had."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -9,6 +11,25 @@ import pytest
 
 from holoprop.data import ImageSet, load_images
 
+# Most of the tests' time is compilation, of programs that run once: without optimisation, and
+# without the emitters that build every fusion by way of MLIR, it takes a sixth.
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
+)
+
+
+def quick_flags() -> str:
+    """The flags for XLA, or none under a version that lacks one: it ends the process instead."""
+    flags = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}"
+    probe = [sys.executable, "-c", "import jax; jax.devices()"]
+    known = subprocess.run(probe, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True)
+    return flags if known.returncode == 0 else os.environ.get("XLA_FLAGS", "")
+
+
+# Read when JAX first compiles; inherited by pytest-xdist's workers and by what a test starts.
+if QUICK not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = quick_flags()
 jax.config.update("jax_enable_x64", True)
 
 
