@@ -11,7 +11,10 @@ import pytest
 
 from holoprop.data import ImageSet, load_images
 
-# Most of the tests' time is compilation, of programs that run once: without optimisation, and
+jax.config.update("jax_enable_x64", True)
+
+
+# Most of the quick tests' time is compilation, of programs that run once: without optimisation, and
 # without the emitters that build every fusion by way of MLIR, it takes a sixth.
 QUICK = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
@@ -19,18 +22,22 @@ QUICK = (
 )
 
 
-def quick_flags() -> str:
-    """The flags for XLA, or none under a version that lacks one: it ends the process instead."""
-    flags = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}"
-    probe = [sys.executable, "-c", "import jax; jax.devices()"]
-    known = subprocess.run(probe, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True)
-    return flags if known.returncode == 0 else os.environ.get("XLA_FLAGS", "")
+def pytest_configure(config: pytest.Config) -> None:
+    """Let XLA compile the quick tests quickly, and the slow ones as for use.
 
-
-# Read when JAX first compiles; inherited by pytest-xdist's workers and by what a test starts.
-if QUICK not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = quick_flags()
-jax.config.update("jax_enable_x64", True)
+    The flags are read when JAX first compiles. Workers of pytest-xdist and programs that tests
+    start inherit them; flags that are set already have the last word.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if config.getoption("markexpr") != "not slow" or QUICK in flags:
+        return
+    quickly = os.environ | {"XLA_FLAGS": f"{QUICK} {flags}"}
+    # A version of XLA that lacks a flag ends the process; then the tests take longer.
+    probe = subprocess.run(
+        [sys.executable, "-c", "import jax; jax.devices()"], env=quickly, capture_output=True
+    )
+    if probe.returncode == 0:
+        os.environ["XLA_FLAGS"] = quickly["XLA_FLAGS"]
 
 
 def real_set(name: str, split: str) -> ImageSet:
