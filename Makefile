@@ -1,12 +1,13 @@
 # make train   set up if needed, then train on the packaged digits (about two minutes)
 # make test    set up if needed, then run the tests
+# make test-slow      the slow tests, minutes each; make test-touched, those of the last change
 # make bench   set up if needed, then measure everything; on an otherwise idle machine
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test test-slow lint bench
+.PHONY: train test test-slow test-touched lint bench
 
 train: $(READY)
 	$(BIN)/holoprop train
@@ -16,6 +17,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+test-touched: $(READY)
+	$(BIN)/python scripts/slow_tests.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

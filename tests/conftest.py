@@ -1,6 +1,8 @@
-"""Shared by all tests: float64, and the real data where it is to be had."""
+"""Shared by all tests: quick compilation, float64, and the real data where it is to be had."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -10,6 +12,32 @@ import pytest
 from holoprop.data import ImageSet, load_images
 
 jax.config.update("jax_enable_x64", True)
+
+
+# Most of the quick tests' time is compilation, of programs that run once: without optimisation, and
+# without the emitters that build every fusion by way of MLIR, it takes a sixth.
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let XLA compile the quick tests quickly, and the slow ones as for use.
+
+    The flags are read when JAX first compiles. Workers of pytest-xdist and programs that tests
+    start inherit them; flags that are set already have the last word.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if config.getoption("markexpr") != "not slow" or QUICK in flags:
+        return
+    quickly = os.environ | {"XLA_FLAGS": f"{QUICK} {flags}"}
+    # A version of XLA that lacks a flag ends the process; then the tests take longer.
+    probe = subprocess.run(
+        [sys.executable, "-c", "import jax; jax.devices()"], env=quickly, capture_output=True
+    )
+    if probe.returncode == 0:
+        os.environ["XLA_FLAGS"] = quickly["XLA_FLAGS"]
 
 
 def real_set(name: str, split: str) -> ImageSet:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo
-from jax.flatten_util import ravel_pytree
+from zoo import circuit, error, five_points, gradient, plain
 
 import holoprop as hp
 from holoprop.estimators import _gradient
@@ -16,27 +16,11 @@ from holoprop.estimators import _gradient
 KEY = jax.random.key(0)
 
 
-def error(a: Any, b: Any) -> float:
-    a, b = ravel_pytree(a)[0], ravel_pytree(b)[0]
-    return float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b))
-
-
 def cosines(grads: Any, reference: Any) -> dict[str, float]:
     grads, reference = (
         jax.tree.map(lambda g: np.asarray(g, np.float64), t) for t in (grads, reference)
     )
     return {k: float(c) for k, (c, _) in hp.gradient_alignment(grads, reference).layers.items()}
-
-
-def gradient(network: Any, x: Any, y: Any, estimator: Any, **relaxations: Any) -> Any:
-    (_, aux), grads = hp.value_and_grad(network, x, y, estimator=estimator, **relaxations)
-    assert int(aux.unsettled) == 0
-    return grads
-
-
-def mlp() -> tuple[Any, Any, Any]:
-    network = hp.mlp([6, 4, 4, 4], weight_std=0.3, key=KEY)
-    return network, jax.random.uniform(jax.random.key(1), (5, 6)), jnp.array([0, 1, 2, 3, 1])
 
 
 def squared_error() -> tuple[Any, Any, Any]:
@@ -56,48 +40,37 @@ def hopfield() -> tuple[Any, Any, Any]:
     return network, jax.random.uniform(jax.random.key(1), (3, 4)), 0.3 * jnp.ones((3, 2))
 
 
-def circuit() -> tuple[Any, Any, Any]:
-    x = {"drive": 0.5 * jax.random.normal(jax.random.key(105), (3, 3))}
-    y = 0.5 * jax.random.normal(jax.random.key(205), (3, 2, 2))
-    return zoo.Circuit.init(jax.random.key(5)), x, y
-
-
-def relaxations(network: Any) -> dict[str, Any]:
-    own = hp.Sequential() if isinstance(network, hp.LayeredNetwork) else hp.GradientFlow(0.4)
-    return {"free": own, "nudged": own}
-
-
 # The deviation form ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("points", [2, 5])
 @pytest.mark.parametrize(
     "case",
-    [mlp, squared_error, vgg, lambda: vgg(hp.AveragePool()), hopfield, circuit],
+    [five_points, squared_error, vgg, lambda: vgg(hp.AveragePool()), hopfield, circuit],
     ids=["mlp", "squared error", "softmax pooling", "average pooling", "hopfield", "circuit"],
 )
 def test_deviations_give_the_gradient_of_states(case: Callable[[], Any], points: int) -> None:
     network, x, y = case()
     found, wanted = (
-        gradient(network, x, y, hp.Holomorphic(0.3, points, form=form), **relaxations(network))
+        gradient(network, x, y, hp.Holomorphic(0.3, points, form=form), **plain(network))
         for form in (hp.StateForm.DEVIATION, hp.StateForm.PLAIN)
     )
     assert error(found, wanted) <= 1e-10
 
 
-@pytest.mark.parametrize("case", [mlp, vgg], ids=["mlp", "vgg"])
+@pytest.mark.parametrize("case", [five_points, vgg], ids=["mlp", "vgg"])
 def test_opposite_nudges_are_read_together(
     case: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, x, y = case()
-    estimator = hp.Holomorphic(0.3, 4)
-    together = gradient(network, x, y, estimator)
+    options = {"estimator": hp.Holomorphic(0.3, 4), **plain(network)}
+    together = gradient(network, x, y, **options)
     reading = _gradient.Reading
     monkeypatch.setattr(
         "holoprop.estimators._holomorphic.Reading", lambda *arrays, opposite=False: reading(*arrays)
     )
     jax.clear_caches()
-    assert error(together, gradient(network, x, y, estimator)) <= 1e-12
+    assert error(together, gradient(network, x, y, **options)) <= 1e-12
 
 
 @pytest.mark.parametrize("radius", [0.001, 0.01, 0.1, 1.0])
@@ -115,7 +88,7 @@ def test_float32_keeps_its_digits_at_any_radius(radius: float) -> None:
 
 
 @pytest.mark.parametrize(("phases", "least"), [(("nudged",), 0.9999), (("free", "nudged"), 0.999)])
-@pytest.mark.parametrize("case", [mlp, lambda: vgg()], ids=["mlp", "vgg"])
+@pytest.mark.parametrize("case", [five_points, vgg], ids=["mlp", "vgg"])
 def test_bfloat16_maps(case: Callable[[], Any], phases: tuple[str, ...], least: float) -> None:
     network, x, y = zoo.cast(case(), jnp.float32)
     estimator = hp.Holomorphic(0.1, 2)
@@ -208,7 +181,7 @@ def test_auto_settles_below_the_bias(form: hp.StateForm, radius: float, points: 
 
 
 def test_auto_is_the_precisions_own_without_an_estimator() -> None:
-    network, x, _ = mlp()
+    network, x, _ = five_points()
     auto, own = hp.Sequential(tolerance="auto"), hp.Sequential()
     found, wanted = (hp.relax(network, x, relaxation=r) for r in (auto, own))
     assert int(found.steps) == int(wanted.steps)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from zoo import Circuit, cast
+from zoo import Circuit, cast, circuit
 
 import holoprop as hp
 
@@ -431,12 +431,6 @@ def test_float32_network_on_float64_input_stays_float32():
     assert {a.dtype for a in arrays} == {jnp.dtype("float32")}
     # Rests are known to some 1e-6 in float32.
     assert_close((loss, grads), (whole()[0][0], whole()[1]), rtol=1e-4)
-
-
-def circuit():
-    x = {"drive": 0.5 * jax.random.normal(jax.random.key(105), (3, 3))}
-    y = 0.5 * jax.random.normal(jax.random.key(205), (3, 2, 2))
-    return Circuit.init(jax.random.key(5)), x, y
 
 
 def test_an_energy_of_ones_own_with_a_nested_state():

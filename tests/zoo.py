@@ -1,10 +1,11 @@
-"""Networks and energies that the tests share, and changes of their precision."""
+"""Networks and energies that the tests share, their gradients, and how two gradients differ."""
 
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import holoprop as hp
 
@@ -45,3 +46,59 @@ class Circuit(hp.AbstractEnergy):
 def cast(tree: Any, dtype: Any) -> Any:
     """All floating-point arrays of a tree in another precision."""
     return jax.tree.map(lambda a: a.astype(dtype) if eqx.is_inexact_array(a) else a, tree)
+
+
+def five_points() -> tuple[Any, Any, Any]:
+    """A small network and five examples, whose poles of s*(beta) all lie beyond 1."""
+    network = hp.mlp([6, 4, 4, 4], weight_std=0.3, key=jax.random.key(0))
+    return network, jax.random.uniform(jax.random.key(1), (5, 6)), jnp.array([0, 1, 2, 3, 1])
+
+
+def circuit() -> tuple[Any, Any, Any]:
+    """An energy of one's own and three examples."""
+    x = {"drive": 0.5 * jax.random.normal(jax.random.key(105), (3, 3))}
+    y = 0.5 * jax.random.normal(jax.random.key(205), (3, 2, 2))
+    return Circuit.init(jax.random.key(5)), x, y
+
+
+FLOW = hp.GradientFlow(0.4, tolerance=1e-14)
+
+
+def plain(network: Any) -> dict[str, Any]:
+    """One relaxation for both phases, the quickest to compile that the network settles under."""
+    relaxation = hp.Sequential() if isinstance(network, hp.LayeredNetwork) else FLOW
+    return {"free": relaxation, "nudged": relaxation}
+
+
+@jax.jit
+def _gradient(
+    network: Any, x: Any, y: Any, estimator: Any, free: Any, nudged: Any
+) -> tuple[Any, Any]:
+    (_, aux), grads = hp.value_and_grad(
+        network, x, y, estimator=estimator, free=free, nudged=nudged
+    )
+    return aux.unsettled, grads
+
+
+def gradient(
+    network: Any, x: Any, y: Any, estimator: Any, *, free: Any = None, nudged: Any = None
+) -> Any:
+    """The gradient, of all examples; one compiled program serves all radii.
+
+    Relaxations that are not given are the library's own.
+    """
+    unsettled, grads = _gradient(network, x, y, estimator, free, nudged)
+    assert int(unsettled) == 0
+    return grads
+
+
+def vector(tree: Any) -> np.ndarray:
+    """All arrays of a tree as one, in double precision."""
+    whole = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+    return whole.astype(np.result_type(whole, np.float64))
+
+
+def error(a: Any, b: Any) -> float:
+    """|a - b| / |b| over all arrays of two trees."""
+    a, b = vector(a), vector(b)
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))

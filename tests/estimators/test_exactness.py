@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -12,58 +11,18 @@ import numpy as np
 import pytest
 import zoo
 from jax.flatten_util import ravel_pytree
+from zoo import FLOW, circuit, error, five_points, plain, vector
 
 import holoprop as hp
 
-FLOW = hp.GradientFlow(0.4, tolerance=1e-14)
-
-
-def plain(network: Any) -> dict[str, Any]:
-    """One relaxation for both phases, the quickest to compile that the network settles under."""
-    relaxation = hp.Sequential() if isinstance(network, hp.LayeredNetwork) else FLOW
-    return {"free": relaxation, "nudged": relaxation}
-
-
-# Most of a test's time is compilation; what runs once needs no optimising.
-quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
-@quick
-def _gradient(
-    network: Any, x: Any, y: Any, estimator: Any, free: Any, nudged: Any
-) -> tuple[Any, Any]:
-    (_, aux), grads = hp.value_and_grad(
-        network, x, y, estimator=estimator, free=free, nudged=nudged
-    )
-    return aux.unsettled, grads
-
 
 def gradient(network: Any, x: Any, y: Any, estimator: Any) -> Any:
-    """The gradient, of all examples; one compiled program serves all radii."""
-    unsettled, grads = _gradient(network, x, y, estimator, **plain(network))
-    assert int(unsettled) == 0
-    return grads
-
-
-def by_default(network: Any, x: Any, y: Any, estimator: Any) -> Any:
-    """The same by the library's own relaxations, and compiled as for use."""
-    (_, aux), grads = hp.value_and_grad(network, x, y, estimator=estimator)
-    assert int(aux.unsettled) == 0
-    return grads
-
-
-def error(a: Any, b: Any) -> float:
-    """|a - b| / |b| over all arrays of two trees, in float64."""
-    a, b = (
-        np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])
-        for tree in (a, b)
-    )
-    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+    return zoo.gradient(network, x, y, estimator, **plain(network))
 
 
 def cosine(a: Any, b: Any) -> float:
-    a, b = ravel_pytree(a)[0], ravel_pytree(b)[0]
-    return float(a @ b / jnp.linalg.norm(a) / jnp.linalg.norm(b))
+    a, b = vector(a), vector(b)
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
 def slope(x: Any, y: Any) -> float:
@@ -82,24 +41,12 @@ def figure_2(seed: int) -> tuple[Any, Any, Any]:
     return network, x / jnp.max(x), jnp.array([seed % 4])
 
 
-def five_points() -> tuple[Any, Any, Any]:
-    """A batch of the same size of network, whose examples' poles all lie beyond 1."""
-    network = hp.mlp([6, 4, 4, 4], weight_std=0.3, key=jax.random.key(0))
-    return network, jax.random.uniform(jax.random.key(1), (5, 6)), jnp.array([0, 1, 2, 3, 1])
-
-
 def hopfield() -> tuple[Any, Any, Any]:
     network = hp.HopfieldNetwork(
         24, clamped=range(6), outputs=range(20, 24), weight_std=0.1, key=jax.random.key(2)
     )
     x = jax.random.uniform(jax.random.key(202), (3, 6))
     return network, x, 0.5 * jax.random.uniform(jax.random.key(203), (3, 4))
-
-
-def circuit() -> tuple[Any, Any, Any]:
-    x = {"drive": 0.5 * jax.random.normal(jax.random.key(105), (3, 3))}
-    y = 0.5 * jax.random.normal(jax.random.key(205), (3, 2, 2))
-    return zoo.Circuit.init(jax.random.key(5)), x, y
 
 
 def little_vgg() -> tuple[Any, Any, Any]:
@@ -125,13 +72,13 @@ def test_holomorphic_is_exact_in_the_papers_toy(seed: int) -> None:
 def test_holomorphic_is_exact_on_real_digits(digits: Any) -> None:
     network = hp.mlp([784, 256, 256, 10], weight_std=0.05, key=jax.random.key(0))
     exact = gradient(network, *digits, hp.Implicit())
-    assert error(by_default(network, *digits, hp.Holomorphic(0.4, 32)), exact) <= 1e-10
+    assert error(zoo.gradient(network, *digits, hp.Holomorphic(0.4, 32)), exact) <= 1e-10
 
 
 def test_holomorphic_is_exact_in_a_vgg_on_real_pictures(pictures: Any) -> None:
     network = hp.vgg([8, 16, 16, 16], key=jax.random.key(0))
-    exact = by_default(network, *pictures, hp.Implicit())
-    assert error(by_default(network, *pictures, hp.Holomorphic(0.4, 32)), exact) <= 1e-10
+    exact = zoo.gradient(network, *pictures, hp.Implicit())
+    assert error(zoo.gradient(network, *pictures, hp.Holomorphic(0.4, 32)), exact) <= 1e-10
 
 
 @pytest.mark.parametrize("case", [hopfield, circuit])
@@ -301,7 +248,7 @@ def test_implicit_matches_finite_differences(case: Callable[[], Any]) -> None:
     ways, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(7), (flat.size, 12)))
     difference = jax.vmap(lambda d: (loss(flat + 1e-5 * d) - loss(flat - 1e-5 * d)) / 2e-5)
     found = ravel_pytree(gradient(network, x, y, hp.Implicit()))[0] @ ways
-    assert error(found, quick(difference)(ways.T)) <= 1e-6
+    assert error(found, jax.jit(difference)(ways.T)) <= 1e-6
 
 
 def test_implicit_matches_a_dense_solve_of_the_map() -> None:
@@ -347,7 +294,7 @@ def test_implicit_matches_a_dense_solve_of_the_energy() -> None:
         pull = jax.grad(lambda s: network.cost(unravel(s), y))(s)
         return -mixed @ jnp.linalg.solve(hessian, pull)
 
-    exact = jnp.mean(quick(jax.vmap(one))(rest, x, y), axis=0)
+    exact = jnp.mean(jax.jit(jax.vmap(one))(rest, x, y), axis=0)
     found = gradient(network, x, y, hp.Implicit())
     assert error(ravel_pytree(found)[0], exact) <= 1e-10
 
@@ -382,7 +329,7 @@ def test_equilibrium_has_the_implicit_gradient(case: Callable[[], Any]) -> None:
         s, _ = ravel_pytree(hp.equilibrium(network, x, estimator=estimator, **plain(network)))
         return jnp.sum(jnp.sin(s) * jnp.arange(1.0, s.size + 1)) + s[0] * s[-1]
 
-    slopes = quick(jax.grad(loss, argnums=(0, 1)))
+    slopes = jax.jit(jax.grad(loss, argnums=(0, 1)))
     # The cotangent, scaled to length one, pushes harder than a cost's slope would: 0.4 is outside
     # the region of equilibria here.
     found = slopes(network, x, hp.Holomorphic(0.1, 32))
@@ -396,7 +343,7 @@ def test_equilibrium_has_the_implicit_gradient(case: Callable[[], Any]) -> None:
         up, down = (loss(*rebuild(theta + sign * d), hp.Implicit()) for sign in (1, -1))
         return (up - down) / 2e-5
 
-    assert error(ravel_pytree(found)[0], quick(jax.vmap(difference))(step)) <= 1e-6
+    assert error(ravel_pytree(found)[0], jax.jit(jax.vmap(difference))(step)) <= 1e-6
 
 
 # Online ------------------------------------------------------------------------------------------
@@ -475,7 +422,7 @@ def test_every_estimator_on_every_network(case: Any) -> None:
     layered = isinstance(network, hp.LayeredNetwork)
     relaxation = hp.Sequential() if layered else hp.GradientFlow(0.4)
 
-    @quick
+    @jax.jit
     def gradients(network: Any, x: Any, y: Any) -> dict[str, Any]:
         return {
             name: hp.value_and_grad(network, x, y, estimator=e, free=relaxation, nudged=relaxation)[

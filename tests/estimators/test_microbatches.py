@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import error
+from zoo import error
 
 import holoprop as hp
 from holoprop.estimators import Estimate, Phases, in_microbatches

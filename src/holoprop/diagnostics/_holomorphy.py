@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from holoprop._tree import real_dtype, squared_norm, to_complex
-from holoprop._types import Array, Input, Key, PyTree, State, Target
+from holoprop._types import Array, Float, Input, Int, Key, PyTree, State, Target
 from holoprop.energies import AbstractEnergy
 
 
@@ -71,21 +71,28 @@ def check_holomorphic(
         raise ValueError(f"samples must be a whole number, 1 or more; got {samples!r}.")
     failures = [f"{name} is not holomorphic" for name in energy.non_holomorphic()]
     centre = to_complex(energy.init_state(x) if init is None else init)
-    functions: dict[str, Callable[[State], PyTree]] = {
-        "energy": lambda s: energy.energy(s, x),
-    }
+    # As trees, so that one compiled program serves all energies of a kind.
+    functions = {"energy": eqx.Partial(_energy, energy, x)}
     if target is not None:
-        functions["cost"] = lambda s: energy.cost(s, target)
+        functions["cost"] = eqx.Partial(_cost, energy, target)
     # An energy that is not complex has no complex derivative to step along.
     if _is_complex(functions["energy"], centre):
-        functions["step"] = lambda s: _step(energy, x, s)
-    base = jax.random.key(0) if key is None else key
-    for name, function in functions.items():
+        functions["step"] = eqx.Partial(_step, energy, x)
+    states, changes = _excursions(centre, jax.random.key(0) if key is None else key, samples)
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(centre)]
+    real = real_dtype(centre)
+    for what, function in functions.items():
         if not _is_complex(function, centre):
-            failures.append(f"{name} is real for a complex state")
+            failures.append(f"{what} is real for a complex state")
             continue
-        for place in _failing_places(function, centre, radius, samples, base):
-            failures.append(f"{name} breaks the Cauchy-Riemann equations in {place}")
+        defects = _defects(function, centre, states, changes, jnp.asarray(radius, real))
+        # Rounding grows with the number of terms; a true failure is of order one. Not a number
+        # fails as well.
+        failures += [
+            f"{what} breaks the Cauchy-Riemann equations in state{name}"
+            for name, defect in zip(names, np.asarray(defects), strict=True)
+            if not defect < np.sqrt(float(jnp.finfo(real).eps))
+        ]
     return Holomorphy(not failures, tuple(failures))
 
 
@@ -94,45 +101,63 @@ def _is_complex(function: Callable[[State], PyTree], state: State) -> bool:
     return all(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves)
 
 
+def _energy(energy: AbstractEnergy, x: Input, state: State) -> PyTree:
+    return energy.energy(state, x)
+
+
+def _cost(energy: AbstractEnergy, target: Target, state: State) -> PyTree:
+    return energy.cost(state, target)
+
+
 def _step(energy: AbstractEnergy, x: Input, state: State) -> State:
     numerics = energy.numerics()
     dynamics = numerics.dynamics(numerics.prepare(x), None, numerics.maps())
     return dynamics.state(dynamics.synchronous(dynamics.extend(state), None))
 
 
-def _failing_places(
-    function: Callable[[State], PyTree], centre: State, radius: float, samples: int, key: Key
-) -> list[str]:
-    """The leaves of the state in which a function is not holomorphic."""
-    leaves, structure = jax.tree.flatten(centre)
-    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(centre)]
-    eps = float(jnp.finfo(real_dtype(centre)).eps)
-    places = []
-    for index, name in enumerate(names):
+@eqx.filter_jit
+def _excursions(centre: State, key: Key, samples: int) -> tuple[PyTree, PyTree]:
+    """Random complex changes of every unit, none larger than one, [samples, ...]: two trees."""
 
-        def defects(key: Key, index: int = index) -> Array:
-            key_state, key_direction = jax.random.split(key)
-            keys = jax.random.split(key_state, len(leaves))
-            state = jax.tree.unflatten(
-                structure,
-                [s + radius * _excursion(k, s) for k, s in zip(keys, leaves, strict=True)],
-            )
-            change = [jnp.zeros_like(s) for s in leaves]
-            change[index] = _excursion(key_direction, leaves[index])
-            v = jax.tree.unflatten(structure, change)
+    def excursion(key: Key, like: Array) -> Array:
+        z = jax.random.normal(key, like.shape, like.dtype)
+        return z / jnp.max(jnp.abs(z), initial=1.0)
+
+    def one(key: Key) -> tuple[PyTree, PyTree]:
+        key_state, key_direction = jax.random.split(key)
+        leaves, structure = jax.tree.flatten(centre)
+        states = [
+            excursion(k, s)
+            for k, s in zip(jax.random.split(key_state, len(leaves)), leaves, strict=True)
+        ]
+        changes = [excursion(key_direction, s) for s in leaves]
+        return jax.tree.unflatten(structure, states), jax.tree.unflatten(structure, changes)
+
+    return jax.vmap(one)(jax.random.split(key, samples))
+
+
+@eqx.filter_jit
+def _defects(
+    function: Callable[[State], PyTree],
+    centre: State,
+    states: PyTree,
+    changes: PyTree,
+    radius: Float[Array, ""],
+) -> Float[Array, " leaves"]:
+    """How far each leaf of the state is from holomorphic, at worst over all excursions."""
+    leaves, structure = jax.tree.flatten(centre)
+    places = jax.tree.unflatten(structure, list(range(len(leaves))))
+
+    def worst(place: Int[Array, ""]) -> Array:
+        def defect(excursion: State, change: State) -> Array:
+            state = jax.tree.map(lambda s, a: s + radius * a, centre, excursion)
+            v = jax.tree.map(lambda leaf, a: jnp.where(place == leaf, a, 0), places, change)
             return jnp.maximum(_local(function, state, v), _around(function, centre, v, radius))
 
-        worst = jnp.max(jax.vmap(defects)(jax.random.split(key, samples)))
-        # Rounding grows with the number of terms; a true failure is of order one.
-        if not worst < np.sqrt(eps):
-            places.append(f"state{name}")
-    return places
+        return jnp.max(jax.vmap(defect)(states, changes))
 
-
-def _excursion(key: Key, like: Array) -> Array:
-    """A random complex change of every unit, none larger than one."""
-    z = jax.random.normal(key, like.shape, like.dtype)
-    return z / jnp.max(jnp.abs(z), initial=1.0)
+    # One after the other: a network's states on all circles at once would need much memory.
+    return jax.lax.map(worst, jnp.arange(len(leaves)))
 
 
 def _ratio(small: PyTree, large: PyTree) -> Array:
@@ -149,7 +174,7 @@ def _local(function: Callable[[State], PyTree], state: State, v: State) -> Array
     return _ratio(defect, (along, across))
 
 
-def _around(function: Callable[[State], PyTree], centre: State, v: State, radius: float) -> Array:
+def _around(function: Callable[[State], PyTree], centre: State, v: State, radius: Array) -> Array:
     """The first negative harmonic of f round a circle, relative to f's change on it."""
     count = 32
     turns = np.exp(2j * np.pi * np.arange(count) / count)
