@@ -108,9 +108,14 @@ def draw(nudges: np.ndarray, moved: np.ndarray, error: dict[int, float]) -> Figu
     _loop(middle, moved, _BLUE)
     _points(middle, moved)
     middle.text(
-        0, -0.35 * abs(first[0]), "first Fourier\ncoefficient", color=_RED, ha="center", va="center",
+        0,
+        -0.35 * abs(first[0]),
+        "first Fourier\ncoefficient",
+        color=_RED,
+        ha="center",
+        va="center",
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-    )  # fmt: skip
+    )
 
     right.set_title("(c) error of the gradient")
     classic, *circles = error
