@@ -20,7 +20,7 @@ MNIST_SUBSET = TrainConfig(
     epochs=8,
     network=NetworkConfig(weight_std=0.04),
     estimator=EstimatorConfig(radius=0.05, points=6),
-    free=RelaxationConfig(anderson=5, tolerance=3e-5, max_steps=200),
+    free=RelaxationConfig(anderson=5, tolerance=1e-5, max_steps=200),
     nudged=RelaxationConfig(anderson=3, tolerance=1e-3, max_steps=60),
     optimiser=OptimiserConfig(learning_rate=0.2, schedule="cosine", weight_decay=1e-3),
 )
