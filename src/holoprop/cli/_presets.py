@@ -17,7 +17,7 @@ from holoprop.cli._config import (
 # for them the circle of convergence is as small as 0.2; a radius of 0.05 is well inside it.
 # The learning rate falls along a cosine, which steadies the last epochs.
 MNIST_SUBSET = TrainConfig(
-    epochs=8,
+    epochs=10,
     network=NetworkConfig(weight_std=0.04),
     estimator=EstimatorConfig(radius=0.05, points=6),
     free=RelaxationConfig(anderson=5, tolerance=1e-5, max_steps=200),
