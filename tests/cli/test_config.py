@@ -142,7 +142,7 @@ def test_default_preset_is_the_packaged_subset():
     assert DEFAULT == "mnist-subset"
     assert config.data is None
     assert config.network.sizes == (784, 256, 256, 10)
-    assert (config.estimator.name, config.estimator.points) == ("holomorphic", 6)
+    assert (config.estimator.name, config.estimator.points) == ("holomorphic", 8)
     assert config.estimator.radius == 0.05
 
 

@@ -346,7 +346,7 @@ def test_default_run_keeps_its_promise():
     installed("--output", "run", seconds=180)
     config = parse(Path("run/config.json").read_text())
     assert config["network"]["sizes"] == [784, 256, 256, 10]
-    assert (config["estimator"]["name"], config["estimator"]["points"]) == ("holomorphic", 6)
+    assert (config["estimator"]["name"], config["estimator"]["points"]) == ("holomorphic", 8)
     summary = summary_of("run")
     assert summary["validation_error"] <= 0.06
     for check in summary["alignment"].values():
