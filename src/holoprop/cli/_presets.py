@@ -11,9 +11,9 @@ from holoprop.cli._config import (
 # holoprop train
 #
 # 9,000 of the packaged digits, by hEP with N = 8 and radius 0.05. 81 s on two shared cores; ends
-# with 4.5 % error on the 1,000 digits held out and 5.0 % on the 2,000 test digits (seed 0). The
-# gradient's relative error is 7e-4 or less in every array before and after training, in seeds 0 to 4,
-# where none of the 100 digits is left out; their mean test error is 4.85 %.
+# with 4.5 % error on the 1,000 digits held out and 5.0 % on the 2,000 test digits (seed 0). Before
+# and after training, in seeds 0 to 4, the gradient's relative error is 7e-4 or less in every array
+# and none of the 100 digits is left out; the mean test error is 4.85 %.
 # Weights start smaller than 1/sqrt(fan-in) and decay, because a network of weak couplings settles
 # soon and answers nudges smoothly. After training a few ambiguous digits make up the gradient, and
 # for them s*(beta) has a singularity as close as 0.15; a radius of 0.05 stays well inside.
