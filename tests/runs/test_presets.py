@@ -16,7 +16,7 @@ def test_default_preset_is_the_packaged_subset():
     assert config.data is None
     assert config.network.sizes == (784, 256, 256, 10)
     assert isinstance(config.estimator, hp.Holomorphic)
-    assert (config.estimator.radius, config.estimator.points) == (0.4, 10)
+    assert (config.estimator.radius, config.estimator.points) == (0.05, 8)
 
 
 def test_mnist_hep_is_the_setting_of_table_1():
