@@ -18,8 +18,7 @@ import holoprop as hp
 from benchmarks.cache import cached
 from benchmarks.setting import Setting
 from holoprop.data import ImageSet, epoch_batches, load_images
-from holoprop.training import Method
-from holoprop.training._step import train_step
+from holoprop.training import Method, train_step
 
 _MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 _DEVIATION = 1.5 * np.array([0.2023, 0.1994, 0.2010], np.float32)

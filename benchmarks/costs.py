@@ -17,10 +17,9 @@ from benchmarks.cases import digits, mlp_weights, scale_digits
 from benchmarks.rows import Row, seconds, times
 from benchmarks.setting import Setting
 from benchmarks.timing import as_json, interleave
-from holoprop.cli._build import build_method
-from holoprop.cli._presets import PRESETS
 from holoprop.data import epoch_batches
-from holoprop.training._step import train_step
+from holoprop.runs import build_method, presets
+from holoprop.training import train_step
 
 _STEPS = ("10", "1000")
 _SEEDS, _BATCH = 3, 20
@@ -98,7 +97,7 @@ def _operations(program: Any, *arguments: Any) -> float:
 
 def seed_rows(setting: Setting) -> list[Row]:
     """Three networks, each with its own batch, in one vmapped gradient, against one of them."""
-    preset = build_method(PRESETS["mnist-hep"][1], steps=1)
+    preset = build_method(presets()["mnist-hep"].config, steps=1)
     return [
         _seed_row(
             setting,
@@ -154,7 +153,7 @@ def epoch_rows(setting: Setting) -> list[Row]:
     step on and again after some epochs, since networks become slower to settle.
     """
     images = digits()
-    method = build_method(PRESETS["mnist-hep"][1], steps=setting.epoch_steps)
+    method = build_method(presets()["mnist-hep"].config, steps=setting.epoch_steps)
 
     def run(network: hp.LayeredNetwork) -> Any:
         state = method.optimiser.init(eqx.filter(network, eqx.is_inexact_array))

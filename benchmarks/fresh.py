@@ -21,8 +21,7 @@ import holoprop as hp
 from benchmarks.baselines import gradient_step
 from benchmarks.cases import initial_cnn, initial_deep, normalise_pictures, random_pictures
 from benchmarks.setting import FULL, QUICK, Setting
-from holoprop.training import Method
-from holoprop.training._step import train_step
+from holoprop.training import Method, train_step
 
 _COMPILE_BATCH = 16
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.timing import interleave
-from holoprop.training._run_folder import machine, versions
+from holoprop.runs import machine, versions
 
 _SIDE = 2048
 

@@ -7,8 +7,7 @@ from benchmarks.references import agreement, implicit_reference
 from benchmarks.rows import Row, no_worse, seconds, times
 from benchmarks.setting import Setting
 from benchmarks.timing import as_json, interleave
-from holoprop.cli._build import build_method
-from holoprop.cli._presets import PRESETS
+from holoprop.runs import build_method, presets
 
 _BATCH, _RADIUS, _POINTS = 20, 0.4, 10
 # Seconds a step of the authors' program takes on two cores.
@@ -23,7 +22,7 @@ def speed_rows(setting: Setting) -> list[Row]:
     """
     x, y = digit_batch(_BATCH)
     estimator = hp.Holomorphic(_RADIUS, _POINTS)
-    preset = build_method(PRESETS["mnist-hep"][1], steps=1)
+    preset = build_method(presets()["mnist-hep"].config, steps=1)
     steps = {
         "paper": paper_step(_RADIUS, _POINTS, *setting.mlp_schedule),
         "default": gradient_step(estimator),

@@ -135,4 +135,4 @@ def test_the_library_is_found():
     """The parser sees what there is to see."""
     assert "energies._dynamics" in IMPORTS["energies._numerics"]
     assert {"energies", "relaxation"} <= IMPORTS["estimators._implicit"]
-    assert "__init__" in IMPORTS["cli._train"]
+    assert "__init__" in IMPORTS["runs._train"]

@@ -102,3 +102,15 @@ def error(a: Any, b: Any) -> float:
     """|a - b| / |b| over all arrays of two trees."""
     a, b = vector(a), vector(b)
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def convolution(below, weight, padding):
+    """A convolution by loops (a correlation, as in every network library)."""
+    below = np.pad(below, [(padding, padding), (padding, padding), (0, 0)])
+    kernel_height, kernel_width, _, channels = weight.shape
+    height, width = below.shape[0] - kernel_height + 1, below.shape[1] - kernel_width + 1
+    out = np.zeros((height, width, channels), below.dtype)
+    for i, j in itertools.product(range(height), range(width)):
+        window = below[i : i + kernel_height, j : j + kernel_width]
+        out[i, j] = np.tensordot(window, weight, axes=3)
+    return out

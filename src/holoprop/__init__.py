@@ -2,7 +2,11 @@
 
 from importlib.metadata import version as _version
 
-from holoprop import diagnostics, energies, estimators, nn, relaxation
+from holoprop import diagnostics as diagnostics
+from holoprop import energies as energies
+from holoprop import estimators as estimators
+from holoprop import nn as nn
+from holoprop import relaxation as relaxation
 from holoprop._equilibrium import equilibrium
 from holoprop._value_and_grad import value_and_grad
 from holoprop.diagnostics import check_holomorphic, gradient_alignment, stability_map
@@ -90,15 +94,10 @@ __all__ = [
     "Tanh",
     "Unrolled",
     "check_holomorphic",
-    "diagnostics",
-    "energies",
     "equilibrium",
-    "estimators",
     "gradient_alignment",
     "mlp",
-    "nn",
     "relax",
-    "relaxation",
     "stability_map",
     "value_and_grad",
     "vgg",

@@ -114,7 +114,7 @@ def test_config_holds_everything_that_was_set(run, digits):
     expected = as_json(presets()["mnist-subset"].config)
     expected |= {"data": str(digits), "output": str(folder), "epochs": 2, "validation": 0.25}
     expected["network"] |= {"sizes": [784, 12, 8, 10], "weight_std": 0.1}
-    for phase, max_steps in (("free", 60), ("nudged", 40)):
+    for phase, max_steps in (("free", 200), ("nudged", 60)):
         fixed = {"type": "Sequential", "steps": 20, "tolerance": None, "max_steps": max_steps}
         expected[phase] = expected[phase]["inner"] | fixed
     assert parse((folder / "config.json").read_text()) == expected

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_couplings import convolution
+from zoo import convolution
 
 import holoprop as hp
 

@@ -1,7 +1,6 @@
 """Couplings: transposes of one another, derivatives of phi, and what their arrays look like."""
 
 import functools
-import itertools
 import re
 
 import equinox as eqx
@@ -63,18 +62,6 @@ def found(name, kind):
         }
 
     return coupling, below, above, look(jnp.asarray(below), jnp.asarray(above))
-
-
-def convolution(below, weight, padding):
-    """A convolution by loops (a correlation, as in every network library)."""
-    below = np.pad(below, [(padding, padding), (padding, padding), (0, 0)])
-    kernel_height, kernel_width, _, channels = weight.shape
-    height, width = below.shape[0] - kernel_height + 1, below.shape[1] - kernel_width + 1
-    out = np.zeros((height, width, channels), below.dtype)
-    for i, j in itertools.product(range(height), range(width)):
-        window = below[i : i + kernel_height, j : j + kernel_width]
-        out[i, j] = np.tensordot(window, weight, axes=3)
-    return out
 
 
 @kinds

@@ -5,7 +5,8 @@ Each estimator is a class of its own in a file of its own (`Holomorphic` with `C
 phases are relaxed, and how settled states are read into a gradient.
 
 It may import `holoprop.relaxation` and what lies below. What a user calls (`value_and_grad`,
-`equilibrium`) stands above, and so does everything that judges a gradient from outside.
+`equilibrium`) stands above, and what judges a gradient from outside belongs to
+`holoprop.diagnostics`.
 """
 
 from holoprop.estimators._estimator import AbstractEstimator, Aux, Estimate, Phases

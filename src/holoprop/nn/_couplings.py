@@ -99,6 +99,7 @@ class Dense(AbstractCoupling):
         in_shape: Shape of the lower layer; its product is `in`.
 
     Example:
+        >>> import jax
         >>> coupling = Dense.init((2, 3), 4, key=jax.random.key(0))
         >>> coupling.linear(jnp.ones((2, 3))).shape
         (4,)
@@ -167,6 +168,7 @@ class Conv(AbstractCoupling):
         ValueError: If no output would be left.
 
     Example:
+        >>> import jax
         >>> coupling = Conv.init((8, 8, 3), 5, key=jax.random.key(0))
         >>> coupling.linear(jnp.ones((8, 8, 3))).shape
         (8, 8, 5)

@@ -31,7 +31,7 @@ def check_arguments(
     """
     target = next(iter(targets.values()), None)
     energy.check(x, target)
-    check_same_batch(x=x, init=init, **targets)
+    check_same_batch(x=x, **targets, init=init)
     init = _checked_init(energy, x, init)
     classes = None if target is None else label_classes(energy, x, target)
     if classes is not None:

@@ -84,7 +84,7 @@ class Slots(AbstractBatching):
 
 def _check_count(count: int) -> None:
     if not isinstance(count, int) or count < 1:
-        raise ValueError(f"count must be a whole number of lanes, 1 or more; got {count!r}.")
+        raise ValueError(f"count must be a whole number, 1 or more; got {count!r}.")
 
 
 def on_a_processor(problem: Problem) -> AbstractBatching:
