@@ -15,11 +15,19 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import holoprop as hp
 from benchmarks.baselines import gradient_step
-from benchmarks.cases import initial_cnn, initial_deep, normalise_pictures, random_pictures
+from benchmarks.cases import (
+    initial_cnn,
+    initial_deep,
+    initial_mlp,
+    normalise_pictures,
+    random_pictures,
+    scale_digits,
+)
 from benchmarks.setting import FULL, QUICK, Setting
 from holoprop.training import Method, train_step
 
@@ -31,19 +39,22 @@ def _relaxation(steps: int | None) -> hp.AbstractRelaxation | None:
     return None if steps is None else hp.Anderson(hp.Sequential(steps=steps))
 
 
-def compile_training_step(setting: Setting, steps: int | None) -> dict[str, Any]:
-    """Seconds to trace and to compile the seven-layer network's training step, N = 4."""
-    network = initial_deep(setting)
+def compile_training_step(
+    setting: Setting, steps: int | None, *, points: int, perceptron: bool
+) -> dict[str, Any]:
+    """Seconds to trace and to compile a training step, of the seven-layer network or of MNIST's."""
     relaxation = _relaxation(steps) or hp.Anderson(hp.Sequential(tolerance="auto"))
-    method = Method(
-        hp.Holomorphic(1.0, 4),
-        relaxation,
-        relaxation,
-        optax.sgd(0.1, momentum=0.9),
-        normalise_pictures,
-    )
+    if perceptron:
+        network, radius, transform = initial_mlp(setting), 0.4, scale_digits
+        inputs, labels = np.zeros((20, 28, 28), np.uint8), np.zeros(20, np.int32)
+    else:
+        network, radius, transform = initial_deep(setting), 1.0, normalise_pictures
+        inputs, labels = random_pictures(_COMPILE_BATCH)
+    estimator = hp.Holomorphic(radius, points)
+    optimiser = optax.sgd(0.1, momentum=0.9)
+    method = Method(estimator, relaxation, relaxation, optimiser, transform)
     state = method.optimiser.init(eqx.filter(network, eqx.is_inexact_array))
-    (inputs, labels), key = random_pictures(_COMPILE_BATCH), jax.random.key(0)
+    key = jax.random.key(0)
     started = time.perf_counter()
     lowered = train_step.lower(method, network, state, inputs, labels, key)
     traced = time.perf_counter()
@@ -88,11 +99,15 @@ def main() -> None:
     parser.add_argument("what", choices=["compile", "memory"])
     parser.add_argument("steps", type=int, nargs="?", help="fixed steps; default: to a tolerance")
     parser.add_argument("--run", action="store_true", help="run the program (memory)")
+    parser.add_argument("--mlp", action="store_true", help="the MNIST network (compile)")
+    parser.add_argument("--points", type=int, default=4, help="N (compile)")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     setting = QUICK if options.quick else FULL
     if options.what == "compile":
-        found = compile_training_step(setting, options.steps)
+        found = compile_training_step(
+            setting, options.steps, points=options.points, perceptron=options.mlp
+        )
     else:
         found = memory(setting, options.steps, run=options.run)
     print(json.dumps(found))

@@ -1,5 +1,6 @@
 """Networks and energies that the tests share, their gradients, and how two gradients differ."""
 
+import itertools
 from typing import Any
 
 import equinox as eqx
