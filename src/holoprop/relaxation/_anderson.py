@@ -130,15 +130,15 @@ class Anderson(AbstractRelaxation):
             row[:, :, None],
             jnp.where(newest[:, None], jnp.conj(row)[:, None, :], carry.gram),
         )
-        guard = carry.guard.seen(jnp.real(jnp.sum(jnp.where(newest, row, 0), 1)), self.depth)
-        before = carry.before
+        length = jnp.real(jnp.sum(jnp.where(newest, row, 0), 1))
+        before, climbs = carry.before, None
         if not backwards:
-            guard = guard.forget(_climbs(before, (old, change)))
-            before = (old, change)
+            before, climbs = (old, change), _climbs(carry.before, (old, change))
+        guard = carry.guard.seen(length, self.depth, climbs=climbs)
         age = (slot - jnp.arange(self.depth)) % self.depth
         weights = mixing_weights(
             gram,
-            jnp.sqrt(_products(new, new)),
+            jnp.sqrt(jnp.sum(new**2, axis=1)),
             newest=newest,
             valid=age < guard.mixable[:, None],
         )
@@ -212,11 +212,4 @@ def _climbs(before: tuple[Array, Array], now: tuple[Array, Array]) -> Bool[Array
         now: State and change.
     """
     way, growth = now[0] - before[0], now[1] - before[1]
-    return _products(way, growth) > _CLIMB * _products(way, way)
-
-
-def _products(
-    a: Float[Array, "lanes reals"], b: Float[Array, "lanes reals"]
-) -> Float[Array, " lanes"]:
-    """Of each lane's rows; as a contraction, since XLA adds up a plain sum one number at a time."""
-    return jnp.einsum("ln,ln->l", a, b)
+    return jnp.sum(way * growth, axis=1) > _CLIMB * jnp.sum(way**2, axis=1)

@@ -24,30 +24,25 @@ class AbstractBatching(eqx.Module):
     """Which lanes step together in a relaxation to a tolerance; with fixed steps it is all of them.
 
     It decides time and memory; equilibria are the same to the tolerance.
-
-    Attributes:
-        count: How many lanes, or None for all.
     """
-
-    count: eqx.AbstractVar[int | None]
 
 
 class Lockstep(AbstractBatching):
-    """Lanes step together until the last of them has settled: all, or one group after another.
+    """All lanes step together until the last of them has settled.
 
-    All at once is best on accelerators. On a processor groups of a small network's lanes are
-    better: what a group works on stays in the cache, and a lane that takes long holds up its own
-    group alone.
+    That is best on accelerators. A processor is better off to step the few lanes that take long by
+    themselves: with a `count`, all step together until about a quarter of them is left, and these
+    go on in groups of so many, one group after another.
 
     Arguments:
-        count: Lanes of a group, 1 or more; default None, all of them.
+        count: Lanes of a group, 1 or more; default None, for no groups.
 
     Raises:
         ValueError: If count is out of range.
 
     Example:
-        >>> Lockstep(4).count
-        4
+        >>> Lockstep(8).count
+        8
     """
 
     count: int | None = eqx.field(default=None, static=True)
@@ -103,7 +98,7 @@ def with_batching(
     """What `compute` makes of the batching asked for, or of the problem's default.
 
     The default is `Lockstep()` on an accelerator; on a processor `Slots(8)` for a large network
-    and `Lockstep(count)` in groups that fit its cache for a smaller one.
+    and `Lockstep(count)` with groups that fit its cache for a smaller one.
 
     Arguments:
         batching: As asked for, or None for the default.

@@ -1,7 +1,8 @@
 """The one driver: lanes that step until each has come to its end.
 
-`Lockstep` is one loop, over all lanes or over one group after another. With `Slots` that loop ends
-whenever a lane comes to its end, and an outer one puts the next lane into its slot.
+`Lockstep` is one loop over all lanes, and where it is asked for another one over groups of those
+that take long. With `Slots` a loop ends whenever a lane comes to its end, and an outer one puts the
+next lane into its slot.
 """
 
 import functools
@@ -12,12 +13,13 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 
-from holoprop._tree import real_dtype
 from holoprop._types import Array, Bool, Float, Int, PyTree, State
-from holoprop.relaxation._batching import AbstractBatching, Slots
+from holoprop.relaxation._batching import AbstractBatching, Lockstep, Slots
 from holoprop.relaxation._lanes import Content, Lanes, rows
 from holoprop.relaxation._stepper import Progress, Stepper
 
+# A part of all lanes of which it is worth while to step them by themselves: one in so many.
+_FEW = 4
 # Steps of a loop, and where its lanes are.
 _Loop = tuple[Int[Array, ""], Progress]
 
@@ -57,14 +59,15 @@ def iterate(
         spent: Steps that count as taken before.
         steps: A fixed number of steps for all lanes instead, which reverse mode can go through.
     """
-    count = lanes.count if batching.count is None else batching.count
     if steps is not None:
         return _fixed(lanes, stepper, state, extended, spent, steps)
-    if count >= lanes.count:
-        return _together(lanes, stepper, state, extended, spent)
-    if isinstance(batching, Slots):
-        return _through_slots(lanes, stepper, count, state, extended, spent)
-    return _in_groups(lanes, stepper, count, state, extended, spent)
+    if isinstance(batching, Slots) and batching.count < lanes.count:
+        return _through_slots(lanes, stepper, batching.count, state, extended, spent)
+    if isinstance(batching, Lockstep) and batching.count is not None:
+        groups = max(1, lanes.count // (_FEW * batching.count))
+        if groups * batching.count < lanes.count:
+            return _and_the_rest(lanes, stepper, groups, batching.count, state, extended, spent)
+    return _together(lanes, stepper, state, extended, spent)
 
 
 def _fixed(
@@ -89,39 +92,54 @@ def _together(
     lanes: Lanes, stepper: Stepper, state: State, extended: PyTree[Any], spent: Int[Array, ""]
 ) -> End:
     """All lanes, until the last has come to its end."""
+    loop = spent, stepper.init(lanes, state, extended)
     count, progress = _step_while(
-        lanes,
-        stepper,
-        (spent, stepper.init(lanes, state, extended)),
-        lambda count, progress: jnp.any(stepper.goes_on(progress, count)),
+        lanes, stepper, loop, lambda count, p: jnp.any(stepper.goes_on(p, count))
     )
     return End(stepper.state(lanes, progress), progress.residual, count)
 
 
-def _in_groups(
+def _and_the_rest(
     lanes: Lanes,
     stepper: Stepper,
-    count: int,
+    groups: int,
+    width: int,
     state: State,
     extended: PyTree[Any],
     spent: Int[Array, ""],
 ) -> End:
-    """So many lanes together, one group after another."""
+    """All lanes, until so many are left as fill some groups; then one group after another."""
+    loop = spent, stepper.init(lanes, state, extended)
+    count, progress = _step_while(
+        lanes,
+        stepper,
+        loop,
+        lambda count, p: jnp.sum(stepper.goes_on(p, count)) > groups * width,
+    )
+    order = jnp.argsort(~stepper.goes_on(progress, count), stable=True)
 
-    def one(kept: End, first: Int[Array, ""]) -> tuple[End, None]:
-        # The last group may begin within the one before it: what a lane gives is the same again.
-        first = jnp.minimum(first, lanes.count - count)
-        at = first + jnp.arange(count)
-        begin = jax.tree.map(lambda a: rows(a, at), (state, extended))
-        end = _together(lanes.holding(lanes.content(at)), stepper, begin[0], begin[1], spent)
-        put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=first, axis=0)
-        kept_state = jax.tree.map(put, kept.state, end.state)
-        slowest = jnp.maximum(kept.count, end.count)
-        return End(kept_state, put(kept.residual, end.residual), slowest), None
+    def one(at: Int[Array, " width"]) -> End:
+        held = lanes.holding(lanes.content(at))
+        own = jax.tree.map(lambda a: rows(a, at), progress)
+        slowest, own = _step_while(
+            held, stepper, (count, own), lambda count, p: jnp.any(stepper.goes_on(p, count))
+        )
+        return End(stepper.state(held, own), own.residual, slowest)
 
-    nothing = jnp.zeros(lanes.count, real_dtype(state))
-    kept, _ = jax.lax.scan(one, End(state, nothing, spent), jnp.arange(0, lanes.count, count))
-    return kept
+    rest = jax.lax.map(one, order[: groups * width].reshape(groups, width))
+    # Put back without a scatter: every lane looks up where it went.
+    place = jnp.argsort(order)
+
+    def merge(whole: Array, some: Array) -> Array:
+        some = rows(some.reshape(-1, *some.shape[2:]), jnp.minimum(place, groups * width - 1))
+        went = place < groups * width
+        return jnp.where(went.reshape(-1, *[1] * (whole.ndim - 1)), some, whole)
+
+    return End(
+        jax.tree.map(merge, stepper.state(lanes, progress), rest.state),
+        merge(progress.residual, rest.residual),
+        jnp.max(rest.count),
+    )
 
 
 def _step(lanes: Lanes, stepper: Stepper, loop: _Loop) -> _Loop:

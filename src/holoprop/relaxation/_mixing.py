@@ -26,46 +26,50 @@ class Guard(eqx.Module):
 
     Attributes:
         shortest: Change since mixing began anew, squared.
-        stale: Steps since it was seen.
-        recorded: Changes on record since mixing ended last.
-        plain: Plain steps still to go.
-        penalty: Plain steps the next time.
+        counts: Steps since that was seen; changes on record since mixing ended last; plain steps
+            still to go, and how many the next time.
     """
 
     shortest: Float[Array, " lanes"]
-    stale: Int[Array, " lanes"]
-    recorded: Int[Array, " lanes"]
-    plain: Int[Array, " lanes"]
-    penalty: Int[Array, " lanes"]
+    # In one array: each by itself would cost a kernel, to compile and in every step.
+    counts: Int[Array, "lanes 4"]
 
     @staticmethod
     def start(lanes: int, depth: int, dtype: Any) -> "Guard":
         """Before the first step."""
-        zero = jnp.zeros(lanes, int)
-        return Guard(jnp.full(lanes, jnp.inf, dtype), zero, zero, zero, zero + depth)
+        counts = jnp.broadcast_to(jnp.array([0, 0, 0, depth]), (lanes, 4))
+        return Guard(jnp.full(lanes, jnp.inf, dtype), counts)
 
-    def seen(self, length: Float[Array, " lanes"], depth: int) -> "Guard":
-        """After a step whose change has this squared length."""
-        stale = jnp.where(length < self.shortest, 0, self.stale + 1)
-        ends = (self.plain == 0) & (stale >= depth)
-        anew = ends | (self.plain > 0)
-        return Guard(
-            jnp.where(anew, jnp.inf, jnp.minimum(length, self.shortest)),
+    def seen(
+        self, length: Float[Array, " lanes"], depth: int, *, climbs: Bool[Array, " lanes"] | None
+    ) -> "Guard":
+        """After a step.
+
+        Arguments:
+            length: Of its change, squared.
+            depth: How many steps are mixed.
+            climbs: Whether nothing older than this change may be mixed from here on, or None.
+        """
+        stale, recorded, plain, penalty = jnp.moveaxis(self.counts, 1, 0)
+        stale = jnp.where(length < self.shortest, 0, stale + 1)
+        ends = (plain == 0) & (stale >= depth)
+        anew = ends | (plain > 0)
+        recorded = jnp.where(ends, 1, recorded + 1)
+        if climbs is not None:
+            recorded = jnp.where(climbs, 1, recorded)
+        counts = [
             jnp.where(anew, 0, stale),
-            jnp.where(ends, 1, self.recorded + 1),
-            jnp.where(ends, self.penalty, jnp.maximum(self.plain - 1, 0)),
-            jnp.where(ends, 2 * self.penalty, self.penalty),
-        )
-
-    def forget(self, when: Bool[Array, " lanes"]) -> "Guard":
-        """Mix nothing older than the newest change from here on."""
-        recorded = jnp.where(when, jnp.minimum(self.recorded, 1), self.recorded)
-        return Guard(self.shortest, self.stale, recorded, self.plain, self.penalty)
+            recorded,
+            jnp.where(ends, penalty, jnp.maximum(plain - 1, 0)),
+            jnp.where(ends, 2 * penalty, penalty),
+        ]
+        shortest = jnp.where(anew, jnp.inf, jnp.minimum(length, self.shortest))
+        return Guard(shortest, jnp.stack(counts, axis=1))
 
     @property
     def mixable(self) -> Int[Array, " lanes"]:
         """How many of the newest changes may be mixed; one alone is a plain step."""
-        return jnp.where(self.plain > 0, 1, self.recorded)
+        return jnp.where(self.counts[:, 2] > 0, 1, self.counts[:, 1])
 
 
 def mixing_weights(
