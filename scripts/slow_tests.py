@@ -19,16 +19,19 @@ SECONDS = 540
 NO_TESTS = 5  # pytest's exit status where a folder has no slow tests
 
 
-def git(*arguments: str) -> str:
-    """Output of a git command, empty where it fails."""
+def git(*arguments: str, check: bool = False) -> str:
+    """Output of a git command; empty where it fails, if it may."""
     command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=check).stdout.strip()
 
 
 def default_base() -> str:
     """Where the branch left main, or the last commit's parent; empty if there is neither."""
     head, parent = git("rev-parse", "HEAD"), git("rev-parse", "--verify", "--quiet", "HEAD~1")
-    left = (git("merge-base", "HEAD", main) for main in ("origin/main", "main"))
+    mains = git(
+        "for-each-ref", "--format=%(refname)", "refs/remotes/origin/main", "refs/heads/main"
+    )
+    left = (git("merge-base", "HEAD", main) for main in mains.splitlines())
     return next((commit for commit in left if commit not in ("", head)), parent)
 
 
@@ -46,12 +49,20 @@ def folders(changed: list[str]) -> list[str]:
     return sorted(folder for folder in found if (ROOT / "tests" / folder).is_dir())
 
 
+def named(folders: list[str]) -> str:
+    """For people to read."""
+    return ", ".join(str(Path("tests", folder)) for folder in folders)
+
+
 def main() -> int:
     """Exit status: 0 if all that there are passed."""
     base = sys.argv[1] if len(sys.argv) > 1 else default_base()
-    changed = git("diff", "--name-only", base).splitlines() if base else []
-    status, end, left = 0, time.monotonic() + SECONDS, folders(changed)
-    print(f"Slow tests since {base[:12] or 'an unknown commit'}: {', '.join(left) or 'none'}.")
+    if not base:
+        print("No earlier commit to compare with, so no slow tests are run: see `make test-slow`.")
+        return 0
+    left = folders(git("diff", "--name-only", base, check=True).splitlines())
+    print(f"Slow tests since {base[:12]}: {named(left) or 'none'}.", flush=True)
+    status, end = 0, time.monotonic() + SECONDS
     while left:
         tests = ROOT / "tests" / left[0]
         paths = sorted(map(str, tests.glob("test_*.py"))) if left[0] == "." else [str(tests)]
@@ -61,7 +72,7 @@ def main() -> int:
             code = run.wait(timeout=max(0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             os.killpg(run.pid, signal.SIGKILL)
-            print(f"Not finished in {SECONDS} s: {', '.join(left)}; run `make test-slow`.")
+            print(f"Not finished in {SECONDS} s: {named(left)}; run `make test-slow`.")
             return 1
         status = status or (0 if code == NO_TESTS else code)
         left = left[1:]
