@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zoo
 from jax.flatten_util import ravel_pytree
+from table import ENERGIES, ESTIMATORS, hopfield, little_vgg, squared_error_mlp
 from zoo import FLOW, circuit, error, five_points, plain, vector
 
 import holoprop as hp
@@ -39,24 +40,6 @@ def figure_2(seed: int) -> tuple[Any, Any, Any]:
     network = hp.mlp([6, 4, 4, 4], weight_std=0.5, key=jax.random.key(seed))
     x = jax.random.normal(jax.random.key(100 + seed), (1, 6))
     return network, x / jnp.max(x), jnp.array([seed % 4])
-
-
-def hopfield() -> tuple[Any, Any, Any]:
-    network = hp.HopfieldNetwork(
-        24, clamped=range(6), outputs=range(20, 24), weight_std=0.1, key=jax.random.key(2)
-    )
-    x = jax.random.uniform(jax.random.key(202), (3, 6))
-    return network, x, 0.5 * jax.random.uniform(jax.random.key(203), (3, 4))
-
-
-def little_vgg() -> tuple[Any, Any, Any]:
-    network = hp.vgg([2, 3], input_shape=(8, 8, 1), classes=3, key=jax.random.key(0))
-    return network, jax.random.uniform(jax.random.key(1), (2, 8, 8, 1)), jnp.array([0, 2])
-
-
-def squared_error_mlp() -> tuple[Any, Any, Any]:
-    network = hp.mlp([5, 4, 3], cost=hp.SquaredError(), weight_std=0.4, key=jax.random.key(0))
-    return network, jax.random.uniform(jax.random.key(1), (2, 5)), jnp.array([0, 2])
 
 
 # Holomorphic(0.4, 32) against Implicit -----------------------------------------------------------
@@ -376,33 +359,13 @@ def test_online_approaches_the_gradient_as_the_oscillation_slows(digits: Any) ->
 
 # {estimator} x {network} x {precision} -----------------------------------------------------------
 
-NETWORKS = {
-    "mlp": five_points,
-    "squared error": squared_error_mlp,
-    "vgg": little_vgg,
-    "hopfield": hopfield,
-    "circuit": circuit,
-}
-# Each with its largest relative error in float64 and in float32. In float64 the bias decides: first
-# and second order in the nudge for the classic estimators, the twelfth power of the radius for the
-# others. In float32 settled states carry some 1e-6 of their size in rounding, and a difference of
-# states divides that by the nudge.
-ESTIMATORS = {
-    "one-sided": (hp.OneSided(1e-3), 1e-2, 5e-2),
-    "centred": (hp.Centred(1e-2), 1e-3, 1e-2),
-    "holomorphic": (hp.Holomorphic(0.1, 12), 1e-8, 1e-3),
-    "online": (hp.Online(0.1, 12, steps_per_point=150, periods=1), 1e-8, 1e-3),
-    "unrolled": (hp.Unrolled(300), 1e-8, 1e-4),
-}
 ALL = [
     pytest.param(
         (name, precision),
         id=f"{name}-{precision}",
         marks=[pytest.mark.slow] if precision in slow else [],
     )
-    for name, slow in zip(
-        NETWORKS, ((), ("float32",), ("float32", "float64"), ("float32",), ()), strict=True
-    )
+    for name, (_, slow) in ENERGIES.items()
     for precision in ("float64", "float32")
 ]
 
@@ -415,7 +378,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Any]:
     JAX draws other random numbers in other precisions.
     """
     name, precision = request.param
-    whole = NETWORKS[name]()
+    whole = ENERGIES[name][0]()
     exact = gradient(*whole, hp.Implicit())
     jax.config.update("jax_enable_x64", precision == "float64")
     # Labels by way of NumPy, so that their integers are of the precision's kind as well.

@@ -11,21 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from table import RELAXATIONS
 from zoo import Circuit, cast
 
 import holoprop as hp
 
 KEY = jax.random.key(0)
 
-# A depth of three keeps the programs small.
-RELAXATIONS = {
-    "synchronous": hp.Synchronous(),
-    "sequential": hp.Sequential(),
-    "gradient flow": hp.GradientFlow(0.5),
-    "anderson synchronous": hp.Anderson(hp.Synchronous(), depth=3),
-    "anderson sequential": hp.Anderson(hp.Sequential(), depth=3),
-    "anderson gradient flow": hp.Anderson(hp.GradientFlow(0.5), depth=3),
-}
 NETWORKS = ["mlp", "vgg", "hopfield", "circuit"]
 relaxations = pytest.mark.parametrize("relaxation", RELAXATIONS)
 networks = pytest.mark.parametrize("name", NETWORKS)
