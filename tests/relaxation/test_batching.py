@@ -30,9 +30,11 @@ def assert_as_alone(together: hp.Equilibrium, alone: list[hp.Equilibrium]) -> No
 
 
 @pytest.mark.parametrize("batch", [3, 17, 40])
-def test_lockstep_brings_every_example_where_it_goes_alone(batch: int) -> None:
+@pytest.mark.parametrize("count", [None, 2, 3])
+def test_lockstep_brings_every_example_where_it_goes_alone(batch: int, count: int | None) -> None:
+    """All the way, or with the last of them in groups."""
     network, x = uneven(batch)
-    together = hp.relax(network, x, batching=hp.Lockstep())
+    together = hp.relax(network, x, batching=hp.Lockstep(count))
     assert_as_alone(together, [hp.relax(network, example[None]) for example in x])
 
 
@@ -47,7 +49,8 @@ def test_slots_bring_every_example_where_it_goes_alone(
     assert_as_alone(together, [hp.relax(network, e[None], relaxation=relaxation) for e in x])
 
 
-def test_nudged_examples_in_slots() -> None:
+@pytest.mark.parametrize("batching", [SLOTS, hp.Lockstep(2)])
+def test_nudged_examples(batching: hp.relaxation.AbstractBatching) -> None:
     """Every example under every point of a circle."""
     network, x = uneven(7)
     y = jnp.arange(7) % 3
@@ -55,18 +58,19 @@ def test_nudged_examples_in_slots() -> None:
         alone = [
             hp.relax(network, x[i : i + 1], nudge=nudge, target=y[i : i + 1]) for i in range(7)
         ]
-        together = hp.relax(network, x, nudge=nudge, target=y, batching=SLOTS)
+        together = hp.relax(network, x, nudge=nudge, target=y, batching=batching)
         assert_as_alone(together, alone)
 
 
-def test_a_lane_that_does_not_settle_leaves_its_slot() -> None:
-    """Diverged or out of steps, it keeps its own result and leaves no trace in its followers."""
+@pytest.mark.parametrize("batching", [SLOTS, hp.Lockstep(2)])
+def test_a_lane_that_does_not_settle(batching: hp.relaxation.AbstractBatching) -> None:
+    """Diverged or out of steps, it keeps its own result and leaves no trace in others."""
     network, x = uneven(11)
     x = x.at[1].set(jnp.nan).at[9].set(jnp.inf)
     for relaxation in (hp.Anderson(hp.Sequential(max_steps=9)), hp.Sequential(max_steps=9)):
         # Traced, where values are not known and not checked.
         relax = eqx.filter_jit(
-            lambda x, r=relaxation: hp.relax(network, x, relaxation=r, batching=SLOTS)
+            lambda x, r=relaxation: hp.relax(network, x, relaxation=r, batching=batching)
         )
         together, alone = relax(x), [relax(e[None]) for e in x]
         assert {*together.result.tolist()} == {*hp.RelaxationResult}
@@ -82,7 +86,7 @@ def test_rounded_examples_in_slots_are_polished() -> None:
     assert error(rounded.state, exact.state) <= 1e-11
 
 
-@pytest.mark.parametrize("batching", [hp.Lockstep(), SLOTS])
+@pytest.mark.parametrize("batching", [hp.Lockstep(), hp.Lockstep(1), SLOTS])
 def test_networks_under_vmap(batching: hp.relaxation.AbstractBatching) -> None:
     networks = eqx.filter_vmap(lambda key: hp.mlp([6, 4, 4, 4], weight_std=0.7, key=key))(
         jax.random.split(KEY, 3)
@@ -124,13 +128,19 @@ def small() -> hp.LayeredNetwork:
     return hp.mlp([6, 5, 5, 3], key=KEY)
 
 
+def medium() -> hp.LayeredNetwork:
+    """Of which eight examples fill the cache, and ten are more."""
+    return hp.mlp([6, 256, 256, 3], key=KEY)
+
+
 def large() -> hp.LayeredNetwork:
     """2^14 units in its one layer."""
     return hp.mlp([1, 2**14, 2], key=KEY)
 
 
-def test_large_networks_have_slots_on_a_processor() -> None:
-    assert (loops(small(), "cpu"), loops(large(), "cpu")) == (1, 2)
+def test_the_network_decides() -> None:
+    """One loop; a second one over groups, each with one of its own; one within another."""
+    assert [loops(network, "cpu") for network in (small(), medium(), large())] == [1, 3, 2]
 
 
 def test_the_platform_decides_and_not_the_default_backend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,9 +148,12 @@ def test_the_platform_decides_and_not_the_default_backend(monkeypatch: pytest.Mo
     monkeypatch.setattr("holoprop._platform.backends", lambda: {"cpu": None, "cuda": None})
     monkeypatch.setattr(jax, "default_backend", lambda: "cuda")
     jax.clear_caches()
-    found = {platform: loops(large(), platform) for platform in ("cpu", "cuda")}
+    found = {
+        platform: [loops(network, platform) for network in (medium(), large())]
+        for platform in ("cpu", "cuda")
+    }
     jax.clear_caches()
-    assert found == {"cpu": 2, "cuda": 1}
+    assert found == {"cpu": [3, 2], "cuda": [1, 1]}
 
 
 def test_both_ways_of_a_large_network_agree() -> None:
@@ -153,6 +166,8 @@ def test_both_ways_of_a_large_network_agree() -> None:
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_bad_count_of_slots(count: int) -> None:
+def test_bad_count(count: int) -> None:
     with pytest.raises(ValueError, match="count must be a whole number, 1 or more; got"):
         hp.Slots(count)
+    with pytest.raises(ValueError, match="count must be a whole number, 1 or more; got"):
+        hp.Lockstep(count)

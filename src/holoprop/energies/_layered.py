@@ -105,8 +105,8 @@ class LayeredNetwork(AbstractEnergy):
 
         This is the Legendre form of the fixed-point map's energy, written without the inverse of
         the activation, which need not exist: dE/ds = Phi'' (s - activation(u)), so that E is
-        stationary exactly where the map rests (for invertible Phi''), and there dE/dtheta is
-        -dPhi/dtheta. For the identity it is |s|^2/2 - Phi at rest. Relaxation follows the map, not
+        stationary exactly at the map's fixed points (for invertible Phi''), and there dE/dtheta is
+        -dPhi/dtheta. For the identity it is |s|^2/2 - Phi there. Relaxation follows the map, not
         the descent of this scalar.
         """
         numerics = self.numerics()

@@ -66,7 +66,7 @@ def iterate(
     if isinstance(batching, Lockstep) and batching.count is not None:
         groups = max(1, lanes.count // (_FEW * batching.count))
         if groups * batching.count < lanes.count:
-            return _and_the_rest(lanes, stepper, groups, batching.count, state, extended, spent)
+            return _then_in_groups(lanes, stepper, groups, batching.count, state, extended, spent)
     return _together(lanes, stepper, state, extended, spent)
 
 
@@ -99,7 +99,7 @@ def _together(
     return End(stepper.state(lanes, progress), progress.residual, count)
 
 
-def _and_the_rest(
+def _then_in_groups(
     lanes: Lanes,
     stepper: Stepper,
     groups: int,
@@ -126,7 +126,7 @@ def _and_the_rest(
         )
         return End(stepper.state(held, own), own.residual, slowest)
 
-    rest = jax.lax.map(one, order[: groups * width].reshape(groups, width))
+    late = jax.lax.map(one, order[: groups * width].reshape(groups, width))
     # Put back without a scatter: every lane looks up where it went.
     place = jnp.argsort(order)
 
@@ -136,9 +136,9 @@ def _and_the_rest(
         return jnp.where(went.reshape(-1, *[1] * (whole.ndim - 1)), some, whole)
 
     return End(
-        jax.tree.map(merge, stepper.state(lanes, progress), rest.state),
-        merge(progress.residual, rest.residual),
-        jnp.max(rest.count),
+        jax.tree.map(merge, stepper.state(lanes, progress), late.state),
+        merge(progress.residual, late.residual),
+        jnp.max(late.count),
     )
 
 
