@@ -89,7 +89,7 @@ def deviation_rows(setting: Setting) -> list[Row]:
     for name in names:
         with jax.enable_x64(True):
             energy, x, y = in_double(_CASES[name]())
-            relaxation = _SWEEPS if isinstance(energy, hp.LayeredNetwork) else _FLOW
+            relaxation = _SWEEPS if energy.numerics().fixed_point_map else _FLOW
             errors = {}
             for points, circle in _POINTS.items():
                 gradients = {

@@ -67,7 +67,7 @@ FLOW = hp.GradientFlow(0.4, tolerance=1e-14)
 
 def plain(network: Any) -> dict[str, Any]:
     """One relaxation for both phases, the quickest to compile that the network settles under."""
-    relaxation = hp.Sequential() if isinstance(network, hp.LayeredNetwork) else FLOW
+    relaxation = hp.Sequential() if network.numerics().fixed_point_map else FLOW
     return {"free": relaxation, "nudged": relaxation}
 
 

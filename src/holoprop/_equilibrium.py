@@ -11,8 +11,8 @@ from holoprop._types import Array, Input, PyTree, State
 from holoprop.energies import AbstractEnergy
 from holoprop.estimators import AbstractEstimator, Estimate, Phases
 from holoprop.relaxation import (
-    AbstractBatching,
     AbstractRelaxation,
+    Batching,
     Equilibrium,
     LinearObjective,
     Phase,
@@ -109,7 +109,7 @@ def _equilibrium(
 def _settle_free(energy: AbstractEnergy, x: PyTree[Any], init: State, settings: _Settings) -> State:
     problem = Problem(energy, x)
 
-    def compute(batching: AbstractBatching) -> Equilibrium:
+    def compute(batching: Batching) -> Equilibrium:
         return solve(problem, Phase(settings.free, batching, newest=True), nudge=None, init=init)
 
     free = with_batching(None, problem, compute)
@@ -167,7 +167,7 @@ def _pull_back(
     start = init if settings.estimator.from_start else state
     problem = Problem(energy, x, LinearObjective(unit))
 
-    def compute(batching: AbstractBatching) -> Estimate:
+    def compute(batching: Batching) -> Estimate:
         phases = Phases(settings.free, settings.nudged, batching, start)
         return settings.estimator.estimate(problem, phases)
 

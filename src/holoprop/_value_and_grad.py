@@ -10,8 +10,8 @@ from holoprop._types import Array, Bool, Float, Key, PyTree, State
 from holoprop.energies import AbstractEnergy
 from holoprop.estimators import AbstractEstimator, Aux, Estimate, Phases, in_microbatches
 from holoprop.relaxation import (
-    AbstractBatching,
     AbstractRelaxation,
+    Batching,
     Problem,
     TargetObjective,
     check_arguments,
@@ -29,7 +29,7 @@ def value_and_grad(
     estimator: AbstractEstimator,
     free: AbstractRelaxation | None = None,
     nudged: AbstractRelaxation | None = None,
-    batching: AbstractBatching | None = None,
+    batching: Batching | None = None,
     key: Key | None = None,
     init: State | None = None,
     throw: bool = True,
@@ -49,14 +49,16 @@ def value_and_grad(
             the network's numerics are a fixed-point map, as a `LayeredNetwork`'s are, else
             `GradientFlow(0.1)`.
         nudged: Relaxation of the nudged phases; default as `free`.
-        batching: Which examples step together: `Lockstep()` or `Slots(count)`; default `Slots(8)`
-            for a large network where the computation runs on a processor, else `Lockstep()`.
+        batching: Which examples step together: `Lockstep()`, `Lockstep(count)` or `Slots(count)`.
+            The default is `Lockstep()` where the computation runs on an accelerator; on a processor
+            it is `Slots(8)` for a large network and `Lockstep(count)` for others.
         key: PRNG key; needed if a relaxation has noise.
         init: [batch, ...]: state to start from, for instance `aux.state` of an earlier call;
             default the network's own.
         throw: Whether to raise for what only the values can tell. Without, a program that calls
-            this under `jax.jit` has no callback to Python, and can be kept in JAX's persistent
-            compilation cache; look at `aux.unsettled` yourself.
+            this under `jax.jit` has no callback to Python (but for `Unrolled`, which raises all the
+            same), and can be kept in JAX's persistent compilation cache; look at `aux.unsettled`
+            yourself.
 
     Returns:
         `(loss, aux), grads`: a real scalar, an `Aux`, and a tree with the structure of the
@@ -97,7 +99,7 @@ def _value_and_grad(
     estimator: AbstractEstimator,
     free: AbstractRelaxation,
     nudged: AbstractRelaxation,
-    batching: AbstractBatching | None,
+    batching: Batching | None,
     init: State | None,
     key: Key | None,
     classes: int | None,
@@ -105,7 +107,7 @@ def _value_and_grad(
     # Here it is looked at once for all calls of one kind; nothing has been computed yet.
     estimator.check(problem, free, nudged)
 
-    def compute(batching: AbstractBatching) -> Estimate:
+    def compute(batching: Batching) -> Estimate:
         phases = Phases(free, nudged, batching, init, key)
         return in_microbatches(estimator.estimate, problem, phases)
 

@@ -163,6 +163,37 @@ def test_bad_depth(depth):
         hp.Anderson(hp.Synchronous(), depth=depth)
 
 
+def test_mixing_is_not_mixed_again():
+    with pytest.raises(ValueError, match="which mixes already: give the relaxation inside of it"):
+        hp.Anderson(hp.Anderson())
+
+
+class TwoPrecisions(hp.AbstractEnergy):
+    """A state whose leaves have different precisions."""
+
+    def energy(self, state, x):
+        a, b = state
+        return a**2 / 2 + b**2 / 2 - 0.3 * a * b - x * (a + b)
+
+    def init_state(self, x):
+        return jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float64)
+
+
+def test_leaves_of_different_precisions():
+    found = hp.relax(TwoPrecisions(), np.ones(2), relaxation=hp.Anderson(hp.GradientFlow(0.5)))
+    assert [leaf.dtype for leaf in found.state] == [jnp.float32, jnp.float64]
+    np.testing.assert_allclose(found.state, np.full((2, 2), 1 / 0.7), rtol=1e-5)
+
+
+def test_slope_at_nothing():
+    """Where the state is zero and stays so, reverse mode has a slope all the same."""
+    network = hp.mlp([3, 2, 2], activation=hp.Tanh(), cost=hp.SquaredError(), key=jax.random.key(0))
+    _, grads = hp.value_and_grad(
+        network, np.zeros((1, 3)), np.array([1]), estimator=hp.Unrolled(5), free=hp.Anderson()
+    )
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(grads))
+
+
 class Bottleneck(hp.AbstractEnergy):
     """-dE/ds = 0.1 (s^2 + width) (3 - s): all but rests at 0, and only rests at 3."""
 

@@ -50,7 +50,7 @@ def test_slots_bring_every_example_where_it_goes_alone(
 
 
 @pytest.mark.parametrize("batching", [SLOTS, hp.Lockstep(2)])
-def test_nudged_examples(batching: hp.relaxation.AbstractBatching) -> None:
+def test_nudged_examples(batching: hp.relaxation.Batching) -> None:
     """Every example under every point of a circle."""
     network, x = uneven(7)
     y = jnp.arange(7) % 3
@@ -63,7 +63,7 @@ def test_nudged_examples(batching: hp.relaxation.AbstractBatching) -> None:
 
 
 @pytest.mark.parametrize("batching", [SLOTS, hp.Lockstep(2)])
-def test_a_lane_that_does_not_settle(batching: hp.relaxation.AbstractBatching) -> None:
+def test_a_lane_that_does_not_settle(batching: hp.relaxation.Batching) -> None:
     """Diverged or out of steps, it keeps its own result and leaves no trace in others."""
     network, x = uneven(11)
     x = x.at[1].set(jnp.nan).at[9].set(jnp.inf)
@@ -87,7 +87,7 @@ def test_rounded_examples_in_slots_are_polished() -> None:
 
 
 @pytest.mark.parametrize("batching", [hp.Lockstep(), hp.Lockstep(1), SLOTS])
-def test_networks_under_vmap(batching: hp.relaxation.AbstractBatching) -> None:
+def test_networks_under_vmap(batching: hp.relaxation.Batching) -> None:
     networks = eqx.filter_vmap(lambda key: hp.mlp([6, 4, 4, 4], weight_std=0.7, key=key))(
         jax.random.split(KEY, 3)
     )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from holoprop._types import Array, Bool, Float, Inexact, Int, Key, PyTree, State
-from holoprop.relaxation import AbstractBatching, AbstractRelaxation, Equilibrium, Problem
+from holoprop.relaxation import AbstractRelaxation, Batching, Equilibrium, Problem
 
 
 class Aux(eqx.Module):
@@ -65,7 +65,7 @@ class Phases(eqx.Module):
 
     free: AbstractRelaxation
     nudged: AbstractRelaxation
-    batching: AbstractBatching
+    batching: Batching
     init: State | None = None
     key: Key | None = None
 

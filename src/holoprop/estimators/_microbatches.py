@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from holoprop._types import Array, PyTree
 from holoprop.estimators._estimator import Estimate, Phases
-from holoprop.relaxation import AbstractBatching, Problem, Slots
+from holoprop.relaxation import Batching, Problem, Slots
 
 
-def microbatch_size(batch: int, batching: AbstractBatching) -> int:
+def microbatch_size(batch: int, batching: Batching) -> int:
     """How many examples are estimated together: a divisor of the batch, or the whole of it.
 
     Where few lanes step at a time, twice as many examples: memory does not grow with the batch

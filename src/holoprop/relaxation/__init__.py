@@ -11,7 +11,7 @@ belongs to `holoprop.estimators`.
 from holoprop.relaxation._anderson import Anderson
 from holoprop.relaxation._arguments import check_arguments, label_classes
 from holoprop.relaxation._batching import (
-    AbstractBatching,
+    Batching,
     Lockstep,
     Slots,
     with_batching,
@@ -30,11 +30,11 @@ from holoprop.relaxation._solve import Phase, solve
 from holoprop.relaxation._updates import AbstractUpdate, GradientFlow, Sequential, Synchronous
 
 __all__ = [
-    "AbstractBatching",
     "AbstractObjective",
     "AbstractRelaxation",
     "AbstractUpdate",
     "Anderson",
+    "Batching",
     "Equilibrium",
     "GradientFlow",
     "LinearObjective",

@@ -53,6 +53,11 @@ class Anderson(AbstractRelaxation):
     def __check_init__(self) -> None:
         if not isinstance(self.depth, int) or self.depth < 2:
             raise ValueError(f"depth must be a whole number, 2 or more; got {self.depth!r}.")
+        if isinstance(self.inner, Anderson):
+            raise ValueError(
+                f"inner is {self.inner!r}, which mixes already: give the relaxation inside of it, "
+                "and depth as many steps as are to be mixed."
+            )
 
     @property
     def steps(self) -> int | None:
@@ -88,13 +93,13 @@ class Anderson(AbstractRelaxation):
         """The inner carry, and empty histories of results and of changes."""
         inner = self.inner.init(lanes, extended)
         state = self.inner.state(lanes, inner)
-        flat, position = _flat(inner), _as_reals(state)
+        flat, position, leaves = _flat(inner), _as_reals(state), jax.tree.leaves(state)
         count, reals = position.shape
         return _Carry(
             inner=inner,
             results=jnp.zeros((count, self.depth, flat.shape[1]), flat.dtype),
             changes=jnp.zeros((count, self.depth, reals), position.dtype),
-            gram=jnp.zeros((count, self.depth, self.depth), jax.tree.leaves(state)[0].dtype),
+            gram=jnp.zeros((count, self.depth, self.depth), jnp.result_type(*leaves)),
             guard=Guard.start(count, self.depth, position.dtype),
             before=(position, position),
         )
@@ -138,7 +143,8 @@ class Anderson(AbstractRelaxation):
         age = (slot - jnp.arange(self.depth)) % self.depth
         weights = mixing_weights(
             gram,
-            jnp.sqrt(jnp.sum(new**2, axis=1)),
+            # Its slope would not be a number at zero, and nothing depends on it but rounding.
+            jnp.sqrt(jnp.sum(jax.lax.stop_gradient(new) ** 2, axis=1)),
             newest=newest,
             valid=age < guard.mixable[:, None],
         )
@@ -184,7 +190,10 @@ def _unflat(flat: Inexact[Array, "lanes numbers"], like: PyTree[Any]) -> PyTree[
     leaves, structure = jax.tree.flatten(like)
     sizes = [math.prod(leaf.shape[1:]) for leaf in leaves]
     pieces = jnp.split(flat, list(itertools.accumulate(sizes))[:-1], axis=1)
-    shaped = [piece.reshape(leaf.shape) for piece, leaf in zip(pieces, leaves, strict=True)]
+    shaped = [
+        piece.reshape(leaf.shape).astype(leaf.dtype)
+        for piece, leaf in zip(pieces, leaves, strict=True)
+    ]
     return jax.tree.unflatten(structure, shaped)
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from holoprop._types import Array, Bool, Float, Int, PyTree, State
-from holoprop.relaxation._batching import AbstractBatching, Lockstep, Slots
+from holoprop.relaxation._batching import Batching, Lockstep, Slots
 from holoprop.relaxation._lanes import Content, Lanes, rows
 from holoprop.relaxation._stepper import Progress, Stepper
 
@@ -41,7 +41,7 @@ class End(eqx.Module):
 def iterate(
     lanes: Lanes,
     stepper: Stepper,
-    batching: AbstractBatching,
+    batching: Batching,
     state: State,
     extended: PyTree[Any],
     *,

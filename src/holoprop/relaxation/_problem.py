@@ -36,7 +36,7 @@ class LinearObjective(AbstractObjective):
     cotangent: State
 
     def cost(self, energy: AbstractEnergy, state: State) -> Scalar:
-        """V . s, without a conjugate."""
+        """The product v . s, without a conjugate."""
         return dot(self.cotangent, state)
 
 

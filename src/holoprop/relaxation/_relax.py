@@ -11,7 +11,7 @@ from holoprop._checks import check_finite
 from holoprop._types import Inexact, Key, PyTree, State
 from holoprop.energies import AbstractEnergy
 from holoprop.relaxation._arguments import check_arguments
-from holoprop.relaxation._batching import AbstractBatching, with_batching
+from holoprop.relaxation._batching import Batching, with_batching
 from holoprop.relaxation._defaults import default_relaxation
 from holoprop.relaxation._problem import Problem, TargetObjective
 from holoprop.relaxation._relaxation import AbstractRelaxation
@@ -30,7 +30,7 @@ def relax(
     target: PyTree[Any] | None = None,
     init: State | None = None,
     relaxation: AbstractRelaxation | None = None,
-    batching: AbstractBatching | None = None,
+    batching: Batching | None = None,
     key: Key | None = None,
     throw: bool = False,
 ) -> Equilibrium:
@@ -50,8 +50,9 @@ def relax(
         init: State to start from, [batch, ...], real or complex; default the energy's own.
         relaxation: Default `Sequential()` where the energy's numerics are a fixed-point map, as a
             `LayeredNetwork`'s are, else `GradientFlow(0.1)`.
-        batching: Which examples step together: `Lockstep()` or `Slots(count)`; default `Slots(8)`
-            for a large network where the computation runs on a processor, else `Lockstep()`.
+        batching: Which examples step together: `Lockstep()`, `Lockstep(count)` or `Slots(count)`.
+            The default is `Lockstep()` where the computation runs on an accelerator; on a processor
+            it is `Slots(8)` for a large network and `Lockstep(count)` for others.
         key: PRNG key; needed if the relaxation has noise.
         throw: Whether to raise if an example does not settle.
 
@@ -119,7 +120,7 @@ def _as_nudge(
 def _relax(
     problem: Problem,
     relaxation: AbstractRelaxation,
-    batching: AbstractBatching | None,
+    batching: Batching | None,
     nudge: Inexact[jax.Array, "*points"] | None,
     init: State | None,
     key: Key | None,

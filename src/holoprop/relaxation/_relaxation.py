@@ -31,6 +31,9 @@ class AbstractRelaxation(eqx.Module):
 
     """
 
+    def __check_init__(self) -> None:
+        check_settings(self)
+
     # Properties, so that they may be fields or be read from a relaxation inside.
 
     @property

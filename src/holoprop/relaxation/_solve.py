@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from holoprop._tree import real_dtype, to_complex
 from holoprop._types import Array, Float, Inexact, Int, Key, PyTree, RealScalar, State
 from holoprop.energies import AbstractDynamics
-from holoprop.relaxation._batching import AbstractBatching
+from holoprop.relaxation._batching import Batching
 from holoprop.relaxation._driver import End, iterate
 from holoprop.relaxation._lanes import Lanes
 from holoprop.relaxation._problem import Problem
@@ -35,7 +35,7 @@ class Phase(eqx.Module):
     """
 
     relaxation: AbstractRelaxation
-    batching: AbstractBatching
+    batching: Batching
     key: Key | None = None
     steps: int | None = eqx.field(default=None, static=True)
     tolerance: float | RealScalar | None = None

@@ -13,7 +13,6 @@ from holoprop.relaxation._lanes import Lanes
 from holoprop.relaxation._relaxation import (
     AbstractRelaxation,
     Tolerance,
-    check_settings,
     residual,
 )
 
@@ -45,9 +44,6 @@ class AbstractUpdate(AbstractRelaxation):
     )
     max_steps: int = eqx.field(default=1000, kw_only=True, static=True)
     noise: float = eqx.field(default=0.0, kw_only=True, static=True)
-
-    def __check_init__(self) -> None:
-        check_settings(self)
 
     @abc.abstractmethod
     def update(

@@ -2,7 +2,10 @@
 
     holoprop train
 
-9,000 of the packaged digits, by hEP with N = 8 and radius 0.05. OUTCOME
+9,000 of the packaged digits, by hEP with N = 8 and radius 0.05. 36 s on two cores, 25 s when it is
+run again; ends with 5.0 % error on the 1,000 digits held out and 4.5 % on the 2,000 test digits
+(seed 0). Before and after training the gradient is 9e-4 off or less in every array, and none of the
+100 digits is left out, in seeds 0 to 4, whose mean test error is 4.8 %.
 """
 
 import holoprop as hp
