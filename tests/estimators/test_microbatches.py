@@ -49,7 +49,7 @@ def test_microbatches_weigh_as_many_examples_as_have_settled() -> None:
     assert error(grads_2, grads) <= 1e-9
 
 
-class _Seen(Exception):  # noqa: N818 - it is no error
+class _SeenError(Exception):
     """How many examples were to be estimated together."""
 
 
@@ -58,11 +58,11 @@ class _Seen(Exception):  # noqa: N818 - it is no error
 )
 def test_size_of_microbatches(batch: int, size: int) -> None:
     def estimate(problem: Problem, phases: Phases) -> Estimate:
-        raise _Seen(problem.batch)
+        raise _SeenError(problem.batch)
 
     network, x, _ = case(batch)
     for batching, wanted in ((hp.Slots(8), size), (hp.Lockstep(), batch)):
         phases = Phases(hp.Sequential(), hp.Sequential(), batching)
-        with pytest.raises(_Seen) as seen:
+        with pytest.raises(_SeenError) as seen:
             in_microbatches(estimate, Problem(network, x), phases)
         assert seen.value.args == (wanted,)

@@ -1,7 +1,9 @@
 """From arguments to a draft, by tyro: options, their help, and one sentence for what is wrong."""
 
 import difflib
+import functools
 import inspect
+import operator
 import typing
 from collections.abc import Sequence
 from types import UnionType
@@ -83,6 +85,7 @@ def _fields_of_draft(info: StructTypeInfo) -> StructConstructorSpec | None:
             fields.append(
                 StructFieldSpec(
                     name + _CHOICE,
+                    # A type made while running, of which a type checker knows nothing.
                     Annotated[names, tyro.conf.arg(name=name)],  # type: ignore[arg-type]
                     default=option_name(value.cls),
                     helptext=helptext.get(name),
@@ -112,7 +115,7 @@ def _scalar(annotation: Any) -> Any:
         for member in typing.get_args(annotation)
         if not (inspect.isclass(member) and issubclass(member, AbstractArray))
     ]
-    return Union[tuple(members)]  # noqa: UP007
+    return functools.reduce(operator.or_, members)
 
 
 def _sentence(event: ParseErrorEvent, draft: Draft) -> str | None:
