@@ -4,6 +4,7 @@ How exact the gradients are is the matter of test_exactness.py.
 """
 
 import functools
+import itertools
 
 import equinox as eqx
 import jax
@@ -105,7 +106,8 @@ def test_aux_after_settling():
     assert {k: v.shape for k, v in aux.steps.items()} == {"free": (), "nudged": ()}
     assert all(1 < int(steps) < 100 for steps in aux.steps.values())
     assert aux.settled.tolist() == [True] * 3
-    assert int(aux.unsettled) == 0
+    assert aux.free_settled.tolist() == [True] * 3
+    assert (int(aux.unsettled), int(aux.count)) == (0, 3)
     assert float(aux.imaginary) == 0
 
 
@@ -126,6 +128,7 @@ def test_aux_by_estimator(estimator, shapes):
     assert {k: v.shape for k, v in aux.residuals.items()} == shapes
     assert set(aux.steps) == set(shapes) - {"adjoint"}
     assert (aux.logits.shape, aux.settled.shape, loss.shape) == ((3, 3), (3,), ())
+    assert (aux.free_settled.shape, aux.count.shape, aux.unsettled.shape) == ((3,), (), ())
     assert jax.tree.structure(grads) == jax.tree.structure(NETWORK)
 
 
@@ -256,15 +259,19 @@ def springs(batch):
     return {"k": k, "a": rng.normal(size=batch)}, {"w": w, "t": rng.normal(size=batch)}
 
 
-def fractions(x, y, keep, nudges, weights):
-    """Loss, and the sum over points of weights times dE/dtheta, in closed form."""
-    k, a, w, t = (np.asarray(v)[keep] for v in (x["k"], x["a"], y["w"], y["t"]))
-    loss = np.mean(w * (THETA * a / k - t) ** 2 / 2)
+def fractions(x, y, keep, nudges, weights, *, free=None):
+    """Loss, and the sum over points of weights times dE/dtheta, in closed form.
+
+    The gradient is the mean over the examples of `keep`, the loss over those of `free`, default the
+    same.
+    """
+    k, a, w, t = (np.asarray(v) for v in (x["k"], x["a"], y["w"], y["t"]))
+    losses = w * (THETA * a / k - t) ** 2 / 2
     gradient = sum(
         -weight * a * (THETA * a + beta * w * t) / (k + beta * w)
         for beta, weight in zip(nudges, weights, strict=True)
     )
-    return loss, np.mean(gradient.real)
+    return np.mean(losses[keep if free is None else free]), np.mean(gradient[keep].real)
 
 
 def circle(radius, points):
@@ -305,7 +312,7 @@ def test_an_example_that_does_not_settle_is_left_out(name, batch):
     x, y = springs(batch)
     gradient, circle = of_springs(name), SPRING_ESTIMATORS[name][1]
     (loss, aux), grads = gradient(x, y)
-    assert int(aux.unsettled) == 0
+    assert (int(aux.unsettled), int(aux.count)) == (0, batch)
     wanted = fractions(x, y, np.full(batch, True), *circle)
     np.testing.assert_allclose((loss, grads.theta), wanted, rtol=1e-9)
     # Real nudges of one sign never meet the soft spot that -0.1 makes.
@@ -319,10 +326,13 @@ def test_an_example_that_does_not_settle_is_left_out(name, batch):
         if "w" in BAD[what]:
             worse_x["k"][1] = 1.0
         (loss, aux), grads = gradient(worse_x, worse_y)
+        # What fails under a nudge has a loss all the same.
         keep = np.arange(batch) != 1
+        free = keep | what.startswith("nudged")
         np.testing.assert_array_equal(aux.settled, keep, err_msg=what)
-        assert int(aux.unsettled) == 1
-        wanted = fractions(worse_x, worse_y, keep, *circle)
+        np.testing.assert_array_equal(aux.free_settled, free, err_msg=what)
+        assert (int(aux.unsettled), int(aux.count)) == (1, batch - 1)
+        wanted = fractions(worse_x, worse_y, keep, *circle, free=free)
         np.testing.assert_allclose((loss, grads.theta), wanted, rtol=1e-9, err_msg=what)
         assert np.all(np.isfinite(np.asarray(aux.state["u"])[keep]))
 
@@ -350,8 +360,11 @@ def test_a_network_learns_from_the_others_alone():
     others = np.array([0, 2])
     (wanted, rest), without = evaluate(x=X[others], labels=y[others])
     assert int(rest.unsettled) == 0
-    assert_close((loss, grads), (wanted, without))
-    assert_close(loss, numpy_loss(NETWORK, X[others], y[others]))
+    assert_close(grads, without)
+    assert_close(wanted, numpy_loss(NETWORK, X[others], y[others]))
+    # Its equilibrium without a nudge is as good as theirs.
+    assert aux.free_settled.tolist() == [True, True, True]
+    assert_close(loss, numpy_loss(NETWORK, X, y))
     assert_close(aux.state, tuple(numpy_rest(NETWORK, X)[0]))
 
 
@@ -361,6 +374,72 @@ def test_all_left_out_is_an_error():
     x, y = springs(3)
     with pytest.raises(RuntimeError, match="no example settled in every phase"):
         jax.block_until_ready(of_springs("centred")(x | {"k": np.full(3, 10.0)}, y))
+
+
+# Shards ------------------------------------------------------------------------------------------
+
+
+def cut(tree, *sizes):
+    """A batch in parts of so many examples."""
+    ends = np.cumsum((0, *sizes))
+    return [jax.tree.map(lambda a, i=i, j=j: a[i:j], tree) for i, j in itertools.pairwise(ends)]
+
+
+def six_springs():
+    """Of which one fails in its free phase and two, of another part, under a nudge."""
+    x, y = springs(6)
+    x["k"][0] = 10.0
+    y["w"][[3, 4]] = 200.0
+    x["k"][[3, 4]] = 1.0
+    return x, y
+
+
+def of_shard(x, y, estimator):
+    options = {"estimator": estimator, "free": SHORT, "nudged": SHORT, "throw": False}
+    return hp.value_and_grad(Spring(jnp.array(THETA)), x, y, **options)
+
+
+@pytest.mark.parametrize("sizes", [(3, 3), (1, 2, 3), (3, 2, 1), (6,)])
+@pytest.mark.parametrize("estimator", [hp.Centred(0.1), hp.Implicit()], ids=["centred", "implicit"])
+def test_shards_make_the_whole_with_their_counts(sizes, estimator):
+    x, y = six_springs()
+    (loss, aux), grads = of_shard(x, y, estimator)
+    # The implicit gradient has no nudge to fail under.
+    nudged = isinstance(estimator, hp.Centred)
+    assert (int(aux.count), int(aux.free_settled.sum())) == (3 if nudged else 5, 5)
+    parts = [
+        of_shard(*part, estimator) for part in zip(cut(x, *sizes), cut(y, *sizes), strict=True)
+    ]
+    counts = [int(part.count) for (_, part), _ in parts]
+    weights = [int(part.free_settled.sum()) for (_, part), _ in parts]
+    together = sum(c * float(g.theta) for c, (_, g) in zip(counts, parts, strict=True))
+    assert together / sum(counts) == pytest.approx(float(grads.theta), rel=1e-12)
+    losses = sum(w * float(part) for w, ((part, _), _) in zip(weights, parts, strict=True))
+    assert losses / sum(weights) == pytest.approx(float(loss), rel=1e-12)
+    if nudged:
+        circle = SPRING_ESTIMATORS["centred"][1]
+        keep, free = np.isin(np.arange(6), [1, 2, 5]), np.arange(6) != 0
+        wanted = fractions(x, y, keep, *circle, free=free)
+        np.testing.assert_allclose((loss, grads.theta), wanted, rtol=1e-9)
+
+
+def weighted_by_count(x, y):
+    """As `value_and_grad` says it."""
+    (loss, aux), grads = of_shard(x, y, hp.Centred(0.1))
+    count = jax.lax.psum(aux.count, "shards")
+    grads = jax.tree.map(lambda g: jax.lax.psum(aux.count * g, "shards") / count, grads)
+    weight = aux.free_settled.sum()
+    loss = jax.lax.psum(weight * loss, "shards") / jax.lax.psum(weight, "shards")
+    return loss, grads
+
+
+def test_shards_on_a_named_axis():
+    x, y = six_springs()
+    (loss, _), grads = of_shard(x, y, hp.Centred(0.1))
+    two = jax.tree.map(lambda a: jnp.reshape(a, (2, 3)), (x, y))
+    found = jax.vmap(weighted_by_count, axis_name="shards")(*two)
+    np.testing.assert_allclose(found[0], [loss] * 2, rtol=1e-12)
+    np.testing.assert_allclose(found[1].theta, [grads.theta] * 2, rtol=1e-12)
 
 
 # Noise -------------------------------------------------------------------------------------------

@@ -9,7 +9,12 @@ from holoprop import nn as nn
 from holoprop import relaxation as relaxation
 from holoprop._equilibrium import equilibrium
 from holoprop._value_and_grad import value_and_grad
-from holoprop.diagnostics import check_holomorphic, gradient_alignment, stability_map
+from holoprop.diagnostics import (
+    check_holomorphic,
+    check_stable,
+    gradient_alignment,
+    stability_map,
+)
 from holoprop.energies import AbstractEnergy, HopfieldNetwork, LayeredNetwork, mlp, vgg
 from holoprop.estimators import (
     AbstractEstimator,
@@ -94,6 +99,7 @@ __all__ = [
     "Tanh",
     "Unrolled",
     "check_holomorphic",
+    "check_stable",
     "equilibrium",
     "gradient_alignment",
     "mlp",

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +19,7 @@ def check_inputs(x: PyTree[Any], shape: tuple[int, ...], *, flatten: bool = Fals
         shape: Of one example.
         flatten: Whether any shape of the same size will do.
     """
+    _check_one_array("images", x)
     found = jnp.shape(x)
     if not found or not (
         found[1:] == shape or (flatten and math.prod(found[1:]) == math.prod(shape))
@@ -39,6 +41,7 @@ def check_targets(y: PyTree[Any] | None, classes: int) -> None:
     """Raise `ValueError` unless `y` is [batch] integers, [batch, classes] real, or None."""
     if y is None:
         return
+    _check_one_array("labels", y)
     shape, dtype = jnp.shape(y), jnp.result_type(y)
     if len(shape) not in (1, 2) or shape[1:] not in ((), (classes,)):
         raise ValueError(
@@ -59,13 +62,30 @@ def check_targets(y: PyTree[Any] | None, classes: int) -> None:
         )
 
 
+def _check_one_array(name: str, tree: PyTree[Any]) -> None:
+    if not eqx.is_array(tree):
+        raise ValueError(
+            f"{name} are a {type(tree).__name__}, but the network takes one array: give an array "
+            "with a leading batch axis."
+        )
+
+
 def check_same_batch(**trees: PyTree[Any]) -> None:
     """Raise `ValueError` unless all leaves of all trees have the same leading axis, 1 or more."""
-    sizes = {
-        name: jnp.shape(leaf)[0] if jnp.ndim(leaf) else None
-        for name, tree in trees.items()
-        for leaf in jax.tree.leaves(tree)
-    }
+    sizes: dict[str, int | None] = {}
+    for name, tree in trees.items():
+        own = {}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            place = name + jax.tree_util.keystr(path)
+            if not eqx.is_array_like(leaf):
+                raise ValueError(
+                    f"{place} is a {type(leaf).__name__}, but must be an array with a leading "
+                    "batch axis: keep what is none in the energy."
+                )
+            own[place] = jnp.shape(leaf)[0] if jnp.ndim(leaf) else None
+        # Where a tree agrees with itself its name says enough.
+        agreed = set(own.values())
+        sizes |= {name: agreed.pop()} if len(agreed) == 1 else own
     if not sizes:
         raise ValueError("the input has no arrays: give x with a leading batch axis.")
     for name, size in sizes.items():
@@ -76,6 +96,27 @@ def check_same_batch(**trees: PyTree[Any]) -> None:
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise ValueError(f"the batch sizes differ: {listed}; give every argument the same batch.")
+
+
+def checked_size(name: str, value: Any, *, positive: bool) -> Any:
+    """The size of a nudge, as an array of JAX if it is one of NumPy's.
+
+    Arguments:
+        name: Of the argument.
+        value: A number or an array of one, traced or not.
+        positive: Whether it must be above zero, or may be anything but zero.
+
+    Raises:
+        ValueError: If its value is known and is not such a number.
+    """
+    if not isinstance(value, jax.core.Tracer):
+        known = np.asarray(value)
+        is_real = any(jnp.issubdtype(known.dtype, kind) for kind in (jnp.floating, jnp.integer))
+        size = known.astype(float) if is_real else np.array(np.nan)
+        if not np.all(np.isfinite(size) & (size > 0 if positive else size != 0)):
+            wanted = "positive number" if positive else "real number other than 0"
+            raise ValueError(f"{name} must be a {wanted}; got {known.tolist()!r}.")
+    return jnp.asarray(value) if isinstance(value, np.ndarray | np.generic) else value
 
 
 def check_finite(**trees: PyTree[Any]) -> None:

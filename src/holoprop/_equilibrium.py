@@ -3,16 +3,19 @@
 from typing import Any
 
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
+from jax.extend.core import get_opaque_trace_state
 
-from holoprop._tree import squared_norm
+from holoprop._tree import as_arrays, as_parameters, at_least_single, is_real_array, scaled, unit
 from holoprop._types import Array, Input, PyTree, State
-from holoprop.energies import AbstractEnergy
-from holoprop.estimators import AbstractEstimator, Estimate, Phases
+from holoprop.energies import AbstractEnergy, initial_state
+from holoprop.estimators import NO_NUDGE, AbstractEstimator, Estimate, Phases, has_no_nudge
 from holoprop.relaxation import (
     AbstractRelaxation,
     Batching,
+    Defects,
     Equilibrium,
     LinearObjective,
     Phase,
@@ -20,9 +23,14 @@ from holoprop.relaxation import (
     RelaxationResult,
     check_arguments,
     default_relaxation,
+    holomorphy_defects,
+    holomorphy_faults,
+    is_broken,
     solve,
     with_batching,
 )
+
+_OUTSIDE = get_opaque_trace_state()
 
 
 def equilibrium(
@@ -42,7 +50,8 @@ def equilibrium(
     the equilibrium's Jacobian, for parameters and input alike. Map it over a batch with `jax.vmap`.
 
     Arguments:
-        energy: An `AbstractEnergy`; it needs no cost.
+        energy: An `AbstractEnergy`; it needs no cost. It is differentiated by its fields, and not
+            by what its methods close over.
         x: Input of one example, without a batch axis.
         estimator: The reverse rule: `Holomorphic`, `Centred`, `OneSided`, `Online`, `Implicit` or
             `Unrolled`.
@@ -50,16 +59,25 @@ def equilibrium(
             numerics are a fixed-point map, as a `LayeredNetwork`'s are, else `GradientFlow(0.1)`.
             Without noise.
         nudged: Relaxation of the nudged phases; default as `free`. Without noise.
-        init: State to start from; default the energy's own.
-        throw: Whether to raise where a phase does not settle (default). If not, the state comes as
-            it is, and an example whose nudged phases do not settle has a zero gradient.
+        init: State to start from; default the energy's own. At rest nothing depends on it: the
+            derivative by it is zero.
+        throw: Whether to raise where a phase does not settle (default), after a fixed number of
+            steps as well: the answer is where the state rests, not where it passes. If not, the
+            state comes as it is, and the gradient is zero where a phase of the reverse rule misses
+            its tolerance or, after a fixed number of steps, still moves by a tenth of itself, or a
+            linear solve of `Implicit` fails. Of `Online`, which never rests, a tenth is asked in
+            either case. The gradient of an energy that turns out not to be holomorphic, by complex
+            nudges, is not a number.
 
     Returns:
         The state s* with dE/ds = 0, real, shaped as `init_state` makes it.
 
     Raises:
         ValueError: If shapes, types or values do not fit, before anything is computed.
-        RuntimeError: With `throw`, if a phase does not settle.
+        RuntimeError: With `throw`, if a phase does not settle to its tolerance (the precision's
+            default for a fixed number of steps), a linear solve of `Implicit` fails, a traced
+            radius or nudge is none, or the energy turns out not to be holomorphic, by complex
+            nudges; where it is differentiated by what the energy closes over.
 
     Example:
         >>> import holoprop as hp
@@ -72,6 +90,7 @@ def equilibrium(
 
     Reference: Laborieux and Zenke (2022), Lemma 1; the implicit function theorem.
     """
+    energy = as_parameters(energy)
     # The state itself is the answer: it settles to the dtype's tolerance, whatever the estimator.
     exact = default_relaxation(energy, mixed=True)
     free, nudged = exact if free is None else free, exact if nudged is None else nudged
@@ -82,12 +101,43 @@ def equilibrium(
                 "arguments alone: use a relaxation without noise."
             )
     batch, given = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, init))
+    batch = at_least_single(batch)
     init = check_arguments(energy, batch, targets={}, init=given, key=None, noise=0.0)
-    start = Problem(energy, batch).init_state()
+    problem = Problem(energy, batch)
+    start = problem.init_state()
     estimator.check(Problem(energy, batch, LinearObjective(start)), free, nudged)
+    # Neither where relaxation starts nor how large nudges are moves the equilibrium.
+    init, estimator = _held((problem.start(init), estimator))
     settings = _Settings(estimator, free, nudged, throw)
-    state = _equilibrium((energy, batch), init, settings)
+    state = _equilibrium((energy, batch), init, settings, _closed_over(problem))
     return jax.tree.map(lambda s: s[0], state)
+
+
+def _held(tree: PyTree[Any]) -> PyTree[Any]:
+    """The same tree, without a derivative by its arrays."""
+    return jax.tree.map(lambda a: jax.lax.stop_gradient(a) if eqx.is_array(a) else a, tree)
+
+
+def _closed_over(problem: Problem) -> list[Array]:
+    """Traced values that the energy computes with and that are no fields of it.
+
+    No custom rule has a derivative by such a value; to ask for one is an error.
+    """
+    # Outside of all transformations there are none, and the energy need not be traced.
+    if get_opaque_trace_state() == _OUTSIDE:
+        return []
+
+    def energies(problem: Problem) -> Array:
+        energy = problem.energy
+        return jax.vmap(lambda x: energy.energy(initial_state(energy, x), x))(problem.x)
+
+    jaxpr, _, _ = eqx.filter_make_jaxpr(energies)(problem)
+    name = type(problem.energy).__name__
+    return eqxi.nondifferentiable(
+        [value for value in jaxpr.consts if isinstance(value, jax.core.Tracer)],
+        msg=f"equilibrium has no derivative by a value that {name} closes over: make it a field of "
+        "the energy, or part of x.",
+    )
 
 
 class _Settings(eqx.Module):
@@ -99,7 +149,10 @@ class _Settings(eqx.Module):
 
 @eqx.filter_custom_vjp
 def _equilibrium(
-    differentiable: tuple[AbstractEnergy, PyTree[Any]], init: State, settings: _Settings
+    differentiable: tuple[AbstractEnergy, PyTree[Any]],
+    init: State,
+    settings: _Settings,
+    closed_over: list[Array],
 ) -> State:
     energy, x = differentiable
     return _settle_free(energy, x, init, settings)
@@ -113,13 +166,13 @@ def _settle_free(energy: AbstractEnergy, x: PyTree[Any], init: State, settings: 
         return solve(problem, Phase(settings.free, batching, newest=True), nudge=None, init=init)
 
     free = with_batching(None, problem, compute)
-    if not settings.throw or settings.free.steps is not None:
+    if not settings.throw:
         return free.state
     return eqx.error_if(
         free.state,
         free.result != RelaxationResult.SETTLED,
         "equilibrium: the free phase did not settle; allow more steps, a looser tolerance or "
-        "smaller weights, or look at hp.relax.",
+        "smaller weights, or look at hp.relax, or take the state as it is with throw=False.",
     )
 
 
@@ -128,9 +181,26 @@ def _forward(
     differentiable: tuple[AbstractEnergy, PyTree[Any]],
     init: State,
     settings: _Settings,
+    closed_over: list[Array],
 ) -> tuple[State, State]:
-    state = _settle_free(*differentiable, init, settings)
+    for name, varies, leaf in zip(("the energy", "x"), perturbed, differentiable, strict=True):
+        _check_real(name, varies, leaf)
+    energy, x = as_arrays(differentiable)
+    state = _settle_free(energy, x, init, settings)
     return state, state
+
+
+def _check_real(name: str, perturbed: PyTree[Any], tree: PyTree[Any]) -> None:
+    """Raise `ValueError` where something complex is differentiated by."""
+    # Custom rules are handed numbers as they are, without a dtype.
+    for (path, leaf), varies in zip(
+        jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(perturbed), strict=True
+    ):
+        if varies and not is_real_array(as_arrays(leaf)):
+            raise ValueError(
+                f"equilibrium has no derivative by{jax.tree_util.keystr(path)} of {name}, which is "
+                "complex: give its real and imaginary part as two."
+            )
 
 
 def _reverse(
@@ -140,8 +210,9 @@ def _reverse(
     differentiable: tuple[AbstractEnergy, PyTree[Any]],
     init: State,
     settings: _Settings,
+    closed_over: list[Array],
 ) -> tuple[PyTree[Any], PyTree[Any]]:
-    energy, x = differentiable
+    energy, x = as_arrays(differentiable)
     # A cotangent leaf is None where nothing depends on it.
     cotangent = jax.tree.map(
         lambda s, c: jnp.zeros_like(s) if c is None else c,
@@ -161,26 +232,48 @@ def _pull_back(
     cotangent: State,
     settings: _Settings,
 ) -> tuple[PyTree[Any], PyTree[Any]]:
-    length: Array = jnp.sqrt(squared_norm(cotangent))
-    unit = jax.tree.map(lambda c: c / jnp.where(length > 0, length, 1), cotangent)
+    leaves = jax.tree.leaves(cotangent)
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+    pulls = jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in leaves]))
+    # A cotangent that is no number makes a gradient that is none, by way of no nudge.
+    cotangent = jax.tree.map(lambda c: jnp.where(finite, c, 0), cotangent)
+    # What is linear in the cotangent has the same derivatives for a scale that is taken as fixed.
+    _, length, largest = unit(jax.lax.stop_gradient(cotangent))
+    cotangent = scaled(cotangent, 1 / largest, 1 / length)
+    # None makes exactly none: what a rule reads then is rounding.
+    length = jnp.where(finite, jnp.where(pulls, length, 0), jnp.nan)
     # Estimators with phases begin at the equilibrium already found; BPTT takes all steps again.
     start = init if settings.estimator.from_start else state
-    problem = Problem(energy, x, LinearObjective(unit))
+    problem = Problem(energy, x, LinearObjective(cotangent))
 
     def compute(batching: Batching) -> Estimate:
-        phases = Phases(settings.free, settings.nudged, batching, start)
+        phases = Phases(settings.free, settings.nudged, batching, start, strict=settings.throw)
         return settings.estimator.estimate(problem, phases)
 
     estimate = with_batching(None, problem, compute)
-    gradient = jax.tree.map(lambda g: length * g, (estimate.energy, estimate.x))
+    gradient = scaled((estimate.energy, estimate.x), length, largest)
+    aux = estimate.aux
+    defects: Defects = {}
+    if settings.estimator.complex_nudges or not problem.is_real:
+        defects = holomorphy_defects(problem, jax.tree.map(lambda s: s[0], state), 0)
+    broken = is_broken(defects)
     if not settings.throw:
-        return gradient
-    return eqx.error_if(
-        gradient,
-        estimate.aux.unsettled > 0,
+        return jax.tree.map(lambda g: jnp.where(jnp.any(broken), jnp.nan, g), gradient)
+    unsettled = aux.unsettled > 0
+    solve_failed = unsettled & ("adjoint" in aux.residuals) & jnp.all(aux.free_settled)
+    others = [has_no_nudge(settings.estimator, problem.dtype), solve_failed, unsettled]
+    faults = jnp.concatenate([broken, jnp.stack(others)])
+    messages = [
+        *holomorphy_faults(energy, state, defects),
+        f"equilibrium: {NO_NUDGE}",
+        "equilibrium: the linear solve of Implicit did not reach its tolerance; give it a "
+        "larger restart or max_restarts, and if that does not help, the equilibrium is "
+        "degenerate (the energy is flat in a direction that the cotangent pulls in) and has no "
+        "derivative.",
         "equilibrium: a phase of the reverse rule did not settle; use a smaller radius, more steps "
         "or a looser tolerance.",
-    )
+    ]
+    return eqx.branched_error_if(gradient, jnp.any(faults), jnp.argmax(faults), messages)
 
 
 _equilibrium.def_fwd(_forward)

@@ -4,10 +4,58 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from holoprop._types import Array, Bool, Float, Inexact, Scalar, State
+from holoprop._types import Array, Bool, Float, Inexact, PyTree, RealScalar, Scalar, State
+
+
+def as_arrays(tree: PyTree[Any]) -> PyTree[Any]:
+    """The same tree with its floating-point numbers, Python's and NumPy's, as arrays of JAX.
+
+    JAX differentiates by a Python float, but `is_inexact_array` is False for it, a custom rule is
+    handed it as it is, and a compiled program takes it for a constant. As an array it stays weakly
+    typed, so that it does not decide the precision of anything. All other leaves stay as they are.
+    """
+
+    def convert(leaf: Any) -> Any:
+        if isinstance(leaf, float):
+            return jnp.asarray(leaf)
+        known = isinstance(leaf, np.ndarray | np.generic)
+        return jnp.asarray(leaf) if known and jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
+
+    return jax.tree.map(convert, tree)
+
+
+def at_least_single(tree: PyTree[Any]) -> PyTree[Any]:
+    """The same tree with its arrays of half precision in float32: half is for storing alone."""
+
+    def widen(leaf: Any) -> Any:
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None or not jnp.issubdtype(dtype, jnp.inexact) or jnp.finfo(dtype).bits >= 32:
+            return leaf
+        return leaf.astype(jnp.float32)
+
+    return jax.tree.map(widen, tree)
+
+
+def as_parameters(tree: PyTree[Any]) -> PyTree[Any]:
+    """An energy as it is computed with: its floating-point numbers as arrays, none of them half."""
+    return at_least_single(as_arrays(tree))
+
+
+def as_stored(tree: PyTree[Any], stored: PyTree[Any]) -> PyTree[Any]:
+    """The same tree in the dtypes of another one."""
+    return jax.tree.map(
+        lambda a, like: a if a.dtype == like.dtype else a.astype(like.dtype), tree, stored
+    )
+
+
+def is_real_array(leaf: Any) -> bool:
+    """Whether a leaf is a floating-point array that is not complex."""
+    return eqx.is_inexact_array(leaf) and not jnp.issubdtype(leaf.dtype, jnp.complexfloating)
 
 
 def is_complex(tree: State) -> bool:
@@ -38,6 +86,45 @@ def squared_norm(tree: State) -> Float[Array, ""]:
         operator.add,
         jax.tree.map(lambda z: jnp.sum(jnp.real(z) ** 2 + jnp.imag(z) ** 2), tree),
     )
+
+
+def unit(tree: State) -> tuple[State, RealScalar, RealScalar]:
+    """A tree scaled to length one, and two factors whose product is its length; zero stays zero.
+
+    Squares of tiny and of huge numbers are none in their precision, nor is the length of the
+    hugest. So the second factor is of the largest number's size, and the first of the size of the
+    root of their count.
+    """
+    largest = _largest(tree)
+    tree = scaled(tree, 1 / largest)
+    length = jnp.sqrt(squared_norm(tree))
+    length = jnp.where(length == 0, 1, length)
+    return scaled(tree, 1 / length), length, largest
+
+
+def norm(tree: State) -> RealScalar:
+    """Length of all leaves as one vector, right for tiny and huge numbers as well."""
+    largest = _largest(tree)
+    return largest * jnp.sqrt(squared_norm(scaled(tree, 1 / largest)))
+
+
+def _largest(tree: State) -> RealScalar:
+    """Size of the largest real or imaginary part, or one for zero.
+
+    Such that its inverse is a number, by which one multiplies: a compiler makes one division by
+    two numbers of two.
+    """
+    parts = [part for leaf in jax.tree.leaves(tree) for part in (jnp.real(leaf), jnp.imag(leaf))]
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(part), initial=0) for part in parts]))
+    tiny = float(jnp.finfo(largest.dtype).tiny)
+    return jnp.where(largest == 0, 1, jnp.clip(largest, tiny, 1 / tiny))
+
+
+def scaled(tree: State, *factors: RealScalar) -> State:
+    """A tree times one factor after another, in its own dtypes."""
+    for factor in factors:
+        tree = jax.tree.map(lambda leaf, factor=factor: (leaf * factor).astype(leaf.dtype), tree)
+    return tree
 
 
 def where_examples(mask: Bool[Array, "*lead"], a: State, b: State) -> State:

@@ -236,6 +236,59 @@ def test_slopes_of_the_interactions_changes(name):
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", [float, complex])
+@pytest.mark.parametrize("name", ["regressor", "vgg"])
+def test_slopes_of_the_slopes_of_the_interactions_changes(name, kind):
+    """By parameters, input and states: all that a derivative of a gradient is made of."""
+    network = NETWORKS[name]()
+    rng = np.random.default_rng(0)
+
+    def drawn(shape, kind=float):
+        value = 0.3 * rng.normal(size=shape)
+        return jnp.asarray(value + 0.3j * rng.normal(size=shape) if kind is complex else value)
+
+    x, shapes = drawn(network.input_shape), [c.out_shape for c in network.couplings]
+    centre = tuple(drawn(shape) + 0.3 for shape in shapes)
+    trainable, fixed = eqx.partition(network, eqx.is_inexact_array)
+    # Deviations as real numbers: their real parts and their imaginary ones.
+    parts = tuple(tuple(drawn(shape) for shape in shapes) for _ in range(1 + (kind is complex)))
+    arguments = (trainable, centre, parts, x)
+    along = jax.tree.map(lambda a: drawn(a.shape), arguments)
+
+    def second(function):
+        def scalar(arguments):
+            trainable, centre, parts, x = arguments
+            delta = jax.tree.map(lambda *p: jax.lax.complex(*p) if p[1:] else p[0], *parts)
+            value = function(eqx.combine(trainable, fixed).numerics(), centre, delta, x)
+            return jnp.real(value) + 0.7 * jnp.imag(value)
+
+        def slope(arguments):
+            return jax.jvp(scalar, (arguments,), (along,))[1]
+
+        slopes = jax.grad(scalar)
+        look = jax.jit(
+            lambda a: (scalar(a), slopes(a), jax.jvp(slopes, (a,), (along,))[1], jax.grad(slope)(a))
+        )
+        return jax.tree.leaves(look(arguments))
+
+    def between(n, x, centre, one, other):
+        one, other = (jax.tree.map(lambda c, d: c + d, centre, delta) for delta in (one, other))
+        return n.interaction(one, x) - n.interaction(other, x)
+
+    def change(n, centre, delta, x):
+        return between(n, x, centre, delta, jax.tree.map(jnp.zeros_like, delta))
+
+    def difference(n, centre, delta, x):
+        return between(n, x, centre, delta, jax.tree.map(lambda d: -d, delta))
+
+    for ours, plain in (
+        (lambda n, *a: n.interaction_change(*a), change),
+        (lambda n, *a: n.interaction_difference(*a), difference),
+    ):
+        for found, wanted in zip(second(ours), second(plain), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-11)
+
+
 def test_energy_of_a_linear_network_at_rest():
     """|s|^2/2 - Phi, and the state solves a linear system."""
     sizes = [6, 5, 4, 3]

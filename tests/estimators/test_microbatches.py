@@ -49,6 +49,25 @@ def test_microbatches_weigh_as_many_examples_as_have_settled() -> None:
     assert error(grads_2, grads) <= 1e-9
 
 
+def test_microbatches_whose_examples_fail_under_a_nudge() -> None:
+    # A target of a thousand times the weight: its example has a loss, and no gradient.
+    network, x, labels = case(8)
+    y = np.eye(4)[np.asarray(labels)]
+    y[[1, 2, 6]] *= 1000
+    options: dict[str, Any] = {"free": hp.Anderson(), "nudged": hp.Sequential()}
+    options["estimator"] = hp.Holomorphic(0.3, 4)
+    (loss, aux), grads = hp.value_and_grad(network, x, y, **options)
+    (loss_2, aux_2), grads_2 = hp.value_and_grad(network, x, y, **options, batching=hp.Slots(2))
+    for one in (aux, aux_2):
+        assert bool(jnp.all(one.free_settled))
+        assert one.settled.tolist() == [i not in (1, 2, 6) for i in range(8)]
+        assert (int(one.count), int(one.unsettled)) == (5, 3)
+    assert float(loss_2) == pytest.approx(float(loss), rel=1e-8)
+    assert error(grads_2, grads) <= 1e-7
+    losses = jax.vmap(network.cost)(aux.state, y)
+    assert float(loss) == pytest.approx(float(jnp.mean(losses)), rel=1e-8)
+
+
 class _SeenError(Exception):
     """How many examples were to be estimated together."""
 

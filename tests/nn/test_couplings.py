@@ -266,6 +266,28 @@ def test_slopes_of_a_convolution(platforms, monkeypatch):
             np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("platforms", [{"cpu"}, {"cpu", "cuda"}])
+def test_slopes_of_the_slopes_of_a_convolution(platforms, monkeypatch):
+    """All second derivatives along a direction, in forward and in reverse mode."""
+    monkeypatch.setattr("holoprop._platform.backends", lambda: dict.fromkeys(platforms))
+    primals, tangents = by_compiler()
+
+    def second(convolve):
+        def total(s, weight):
+            return jnp.sum(jnp.sin(convolve(s, weight)))
+
+        def along(s, weight):
+            return jax.jvp(total, (s, weight), tuple(tangents))[1]
+
+        slopes = jax.grad(total, argnums=(0, 1))
+        return jax.jvp(slopes, primals, tuple(tangents))[1], jax.grad(along, (0, 1))(*primals)
+
+    for found, wanted in zip(
+        jax.tree.leaves(second(ours)), jax.tree.leaves(second(plain)), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+
+
 def test_slopes_inside_a_loop_have_no_slow_convolution():
     """XLA on a CPU runs one with its axes in another order in plain loops, if it is in a loop."""
     (s, weight), _ = by_compiler()

@@ -1,5 +1,6 @@
 """A run's own gradient against the implicit one."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,3 +28,25 @@ def test_examples_that_did_not_settle_are_left_out():
     record = found.as_dict()
     assert record["whole"] == {"cosine": float(found.alignment.cosine), "relative_error": error}
     assert set(record["layers"]) == set(found.alignment.layers)
+
+
+def test_unstable_equilibria_are_counted():
+    """Two units that switch each other off: at input 2 sweeps rest where both updated at once would
+    swing, at input -3 all is stable."""
+    network = hp.mlp([1, 1, 1, 2], key=jax.random.key(0))
+    network = eqx.tree_at(
+        lambda n: [c.weight for c in n.couplings] + [n.couplings[1].bias],
+        network,
+        [jnp.ones((1, 1)), -4 * jnp.ones((1, 1)), 2 * jnp.ones(1)],
+    )
+    data = Examples(np.array([[2.0], [-3.0], [-2.5]]), np.array([0, 1, 0], np.int32))
+    free = hp.Anderson(hp.Synchronous(), depth=2)
+    method = Method(hp.Implicit(), free, free, optax.sgd(0.1), lambda inputs: inputs)
+    found = check_gradient(method, network, data, seed=0)
+    state = hp.relax(network, data.inputs, relaxation=free).state
+    # The Jacobian [[0, w f'], [w g', 0]] has eigenvalues +-w sqrt(f' g').
+    slopes = [4 * np.asarray(s) * (1 - np.asarray(s)) for s in state]
+    radius = 4 * np.sqrt(slopes[0] * slopes[1])[:, 0]
+    assert (radius >= 1).tolist() == [True, False, False]
+    assert (found.unsettled, found.unstable) == (0, 1)
+    assert found.as_dict()["unstable"] == found.unstable

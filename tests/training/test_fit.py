@@ -120,6 +120,18 @@ def test_unsettled_examples_are_counted():
     assert (line.unsettled, line.validation_unsettled) == (4, 4)
 
 
+def test_loss_is_the_mean_over_all_that_settled():
+    # However they are spread over the batches: at a rate of zero the network stays the same.
+    network, data = hp.mlp([6, 5, 4, 3], key=jax.random.key(0)), examples(8)
+    two = hp.Sequential(tolerance=1e-30, max_steps=2)
+    residual = np.asarray(hp.relax(network, data.inputs, relaxation=two).residual)
+    most = hp.Sequential(tolerance=float(np.mean(np.sort(residual)[5:7])), max_steps=2)
+    still = method(relaxation=most, estimator=hp.Implicit(), rate=0.0)
+    lines = [train(network, data, data, method=still, batch_size=size)[2][0] for size in (4, 8)]
+    assert [line.unsettled for line in lines] == [2, 2]
+    assert lines[0].train_loss == pytest.approx(lines[1].train_loss, rel=1e-6)
+
+
 @pytest.mark.parametrize("size", [4, 8])
 def test_profile_leaves_out_the_step_that_compiles(network, tmp_path, size):
     # With one batch of eight the second epoch's is the first that does not compile.

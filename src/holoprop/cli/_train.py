@@ -87,7 +87,8 @@ def _gradient_table(before: runs.GradientCheck, after: runs.GradientCheck) -> Ta
         title="Gradient against the implicit gradient",
         caption=(
             f"on {before.images} training images; left out because they did not settle: "
-            f"{before.unsettled} before, {after.unsettled} after training"
+            f"{before.unsettled} before, {after.unsettled} after training; at rest but not stable: "
+            f"{before.unstable} before, {after.unstable} after"
         ),
     )
     table.add_column("", no_wrap=True)

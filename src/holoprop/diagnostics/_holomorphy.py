@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from holoprop._tree import real_dtype, squared_norm, to_complex
+from holoprop._tree import as_parameters, norm, real_dtype, to_complex
 from holoprop._types import Array, Float, Input, Int, Key, PyTree, State, Target
-from holoprop.energies import AbstractEnergy
+from holoprop.energies import AbstractEnergy, initial_state
 
 
 class Holomorphy(eqx.Module):
@@ -65,12 +65,13 @@ def check_holomorphic(
         >>> hp.check_holomorphic(network, jnp.ones(6)).failures[0]
         'activation ReLU is not holomorphic'
     """
-    if not radius > 0:
+    if not 0 < radius < float("inf"):
         raise ValueError(f"radius must be positive; got {radius!r}.")
     if not isinstance(samples, int) or samples < 1:
         raise ValueError(f"samples must be a whole number, 1 or more; got {samples!r}.")
+    energy, x, target = as_parameters((energy, x, target))
     failures = [f"{name} is not holomorphic" for name in energy.non_holomorphic()]
-    centre = to_complex(energy.init_state(x) if init is None else init)
+    centre = to_complex(initial_state(energy, x) if init is None else as_parameters(init))
     # As trees, so that one compiled program serves all energies of a kind.
     functions = {"energy": eqx.Partial(_energy, energy, x)}
     if target is not None:
@@ -161,8 +162,8 @@ def _defects(
 
 
 def _ratio(small: PyTree, large: PyTree) -> Array:
-    scale = jnp.sqrt(squared_norm(large))
-    return jnp.sqrt(squared_norm(small)) / jnp.where(scale > 0, scale, 1)
+    scale = norm(large)
+    return norm(small) / jnp.where(scale > 0, scale, 1)
 
 
 def _local(function: Callable[[State], PyTree], state: State, v: State) -> Array:

@@ -63,7 +63,7 @@ def stability_map(
 
     Reference: Laborieux and Zenke (2022), Fig. 2b, Appendix D.
     """
-    if not width > 0:
+    if not 0 < width < float("inf"):
         raise ValueError(f"width must be positive; got {width!r}.")
     if not isinstance(points, int) or points < 2:
         raise ValueError(f"points must be a whole number, 2 or more; got {points!r}.")

@@ -10,7 +10,7 @@ and in which steps something settles belongs to `holoprop.relaxation`.
 
 from holoprop.energies._builders import mlp, vgg
 from holoprop.energies._dynamics import AbstractDynamics, GradientDeviation, GradientDynamics
-from holoprop.energies._energy import AbstractEnergy
+from holoprop.energies._energy import AbstractEnergy, initial_state
 from holoprop.energies._hopfield import HopfieldNetwork
 from holoprop.energies._layered import LayeredNetwork
 from holoprop.energies._layered_numerics import LayeredNumerics
@@ -26,6 +26,7 @@ __all__ = [
     "HopfieldNetwork",
     "LayeredNetwork",
     "LayeredNumerics",
+    "initial_state",
     "mlp",
     "vgg",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 from holoprop._checks import check_inputs, check_targets
 from holoprop._tree import apply_real
 from holoprop._types import Array, Float, Inexact, Input, Key, PyTree, Scalar, Target
-from holoprop.energies._energy import AbstractEnergy
+from holoprop.energies._energy import AbstractEnergy, is_shipped
 from holoprop.nn import AbstractActivation, DSiLU, SquaredError, truncated_normal
 
 
@@ -103,6 +103,10 @@ class HopfieldNetwork(AbstractEnergy):
         if self.activation.holomorphic:
             return ()
         return (f"activation {type(self.activation).__name__}",)
+
+    def declares_holomorphy(self) -> bool:
+        """Unless the activation is one's own."""
+        return is_shipped(self)
 
     def check(self, x: PyTree[Any], y: PyTree[Any] | None) -> None:
         """Raise `ValueError` where a batch's shapes or types do not fit the network.

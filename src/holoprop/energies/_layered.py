@@ -4,11 +4,13 @@ import itertools
 import math
 from typing import Any
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 
 from holoprop._checks import check_inputs, check_targets
 from holoprop._types import Array, Inexact, Input, PyTree, Scalar, Target
-from holoprop.energies._energy import AbstractEnergy
+from holoprop.energies._energy import AbstractEnergy, is_shipped
 from holoprop.energies._layered_dynamics import Layers
 from holoprop.energies._layered_numerics import LayeredNumerics
 from holoprop.nn import AbstractActivation, AbstractCost, AbstractCoupling, Dense
@@ -86,9 +88,19 @@ class LayeredNetwork(AbstractEnergy):
         top = self.couplings[-1] if self.readout is None else self.readout
         return math.prod(top.out_shape)
 
+    @property
+    def dtype(self) -> Any:
+        """Of the states: the largest of the couplings' arrays."""
+        return jnp.result_type(*self._dtypes)
+
+    @property
+    def _dtypes(self) -> set[Any]:
+        return {a.dtype for c in self.couplings for a in (c.weight, c.bias)}
+
     def init_state(self, x: Input) -> Layers:
         """Zeros in every layer, in the weights' dtype."""
-        return tuple(jnp.zeros(c.out_shape, c.weight.dtype) for c in self.couplings)
+        dtype = self.dtype
+        return tuple(jnp.zeros(c.out_shape, dtype) for c in self.couplings)
 
     def logits(self, state: Layers) -> Inexact[Array, " classes"]:
         """The prediction: the readout of the last layer, or the last layer itself."""
@@ -120,7 +132,13 @@ class LayeredNetwork(AbstractEnergy):
 
     def numerics(self) -> LayeredNumerics:
         """Prepared linear maps, sweeps that apply each once, and deviations in closed form."""
-        return LayeredNumerics(self.couplings, self.activation)
+        couplings = self.couplings
+        if len(self._dtypes) > 1:
+            dtype = self.dtype
+            couplings = jax.tree.map(
+                lambda a: a.astype(dtype) if eqx.is_inexact_array(a) else a, couplings
+            )
+        return LayeredNumerics(couplings, self.activation)
 
     def non_holomorphic(self) -> tuple[str, ...]:
         """The activation, and what each coupling names of itself."""
@@ -133,6 +151,10 @@ class LayeredNetwork(AbstractEnergy):
         if not self.activation.holomorphic:
             names.insert(0, f"activation {type(self.activation).__name__}")
         return tuple(names)
+
+    def declares_holomorphy(self) -> bool:
+        """Unless a coupling, the activation or the cost is one's own."""
+        return is_shipped(self)
 
     def check(self, x: PyTree[Any], y: PyTree[Any] | None) -> None:
         """Raise `ValueError` where a batch's shapes or types do not fit the network.

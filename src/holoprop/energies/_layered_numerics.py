@@ -1,11 +1,13 @@
 """How a layered network is computed with: prepared maps, sweeps, deviations in closed form."""
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from holoprop._types import Array, Input, Scalar
+from holoprop._types import Array, Input, PyTree, Scalar
 from holoprop.energies._layered_dynamics import (
     Centre,
     LayeredDeviation,
@@ -69,45 +71,89 @@ class LayeredNumerics(AbstractNumerics):
         """-Phi's change, with derivatives by the local rule: pull times lower activity."""
         total = self._input_term(delta[0], x)
         for index, coupling in enumerate(self.couplings[1:]):
-            z, zeta = coupling.linear(centre[index]), coupling.linear(delta[index])
-            above, alpha = centre[index + 1], delta[index + 1]
-            at, moved = jax.lax.stop_gradient((z, zeta))
-            base = coupling.base(at)
-            change = coupling.drive_change(base, moved)
-            total = total - jnp.sum(alpha * coupling.drive(at)) - jnp.sum((above + alpha) * change)
-            pull = coupling.pull_change(base, moved, above, alpha)
-            total = total - _along(pull, z) - _along(coupling.pull(at, above) + pull, zeta)
+            z = coupling.linear(centre[index]), coupling.linear(delta[index])
+            total = total - _phi_change(coupling, z, (centre[index + 1], delta[index + 1]))
         return total
 
     def interaction_difference(self, centre: Layers, delta: Layers, x: Input) -> Scalar:
         """-Phi's difference between two opposite deviations, for one application of each map."""
         total = 2 * self._input_term(delta[0], x)
         for index, coupling in enumerate(self.couplings[1:]):
-            z, zeta = coupling.linear(centre[index]), coupling.linear(delta[index])
-            above, alpha = centre[index + 1], delta[index + 1]
-            at, moved = jax.lax.stop_gradient((z, zeta))
-            base = coupling.base(at)
-            up, down = coupling.drive_change(base, moved), coupling.drive_change(base, -moved)
-            total = total - jnp.sum(above * (up - down))
-            total = total - jnp.sum(alpha * (2 * coupling.drive(at) + up + down))
-            up = coupling.pull_change(base, moved, above, alpha)
-            down = coupling.pull_change(base, -moved, above, -alpha)
-            total = total - _along(up - down, z)
-            total = total - _along(2 * coupling.pull(at, above) + up + down, zeta)
+            z = coupling.linear(centre[index]), coupling.linear(delta[index])
+            total = total - _phi_difference(coupling, z, (centre[index + 1], delta[index + 1]))
         return total
 
     def _input_term(self, above: Array, x: Input) -> Scalar:
         """The first coupling's part of -Phi, with derivatives by the local rule."""
         first = self.couplings[0]
-        z = first.linear(self.input(x))
-        at = jax.lax.stop_gradient(z)
-        return -jnp.sum(above * first.drive(at)) - _along(first.pull(at, above), z)
+        return -_phi(first, (first.linear(self.input(x)),), (above,))
 
 
-def _along(pull: Array, z: Array) -> Scalar:
-    """Nothing, with the derivative `pull` by a pre-pooling value.
+# From a coupling, pre-pooling values and activities to a term of Phi, and its derivatives by the
+# pre-pooling values.
+_Term = Callable[[AbstractCoupling, Layers, Layers], tuple[Scalar, Layers]]
 
-    It stands for a value whose derivative is known: what makes z and nothing else is differentiated
-    by the chain rule, in particular no pooling.
+
+def _by_local_rule(term: _Term) -> Callable[[AbstractCoupling, Layers, Layers], Scalar]:
+    """A term of Phi whose derivatives by pre-pooling values are those that it knows.
+
+    What makes these values is differentiated by the chain rule, and no pooling is. What the rule
+    makes is differentiated as anything else is, so that derivatives of a gradient are right too.
     """
-    return jnp.sum(jax.lax.stop_gradient(pull) * (z - jax.lax.stop_gradient(z)))
+
+    @eqx.filter_custom_jvp
+    def value(coupling: AbstractCoupling, z: Layers, activities: Layers) -> Scalar:
+        return term(coupling, z, activities)[0]
+
+    @value.def_jvp
+    def slope(primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
+        coupling, z, activities = primals
+        dcoupling, dz, dactivities = tangents
+        # None stands for no tangent.
+        direction = dcoupling, dactivities
+        moves = jax.tree.map(lambda d: d is not None, direction, is_leaf=lambda d: d is None)
+        moving, still = eqx.partition((coupling, activities), moves)
+
+        def at(moving: PyTree[Any]) -> tuple[Scalar, Layers]:
+            coupling, activities = eqx.combine(moving, still)
+            return term(coupling, z, activities)
+
+        found, change, pulls = jax.jvp(at, (moving,), (direction,), has_aux=True)
+        for pull, d in zip(pulls, dz, strict=True):
+            if d is not None:
+                change = change + jnp.sum(pull * d)
+        return found, change
+
+    return value
+
+
+@_by_local_rule
+def _phi(coupling: AbstractCoupling, z: Layers, activities: Layers) -> tuple[Scalar, Layers]:
+    """Phi itself."""
+    (at,), (above,) = z, activities
+    return jnp.sum(above * coupling.drive(at)), (coupling.pull(at, above),)
+
+
+@_by_local_rule
+def _phi_change(coupling: AbstractCoupling, z: Layers, activities: Layers) -> tuple[Scalar, Layers]:
+    """Its change from (z, above) to (z + zeta, above + alpha)."""
+    (at, moved), (above, alpha) = z, activities
+    base = coupling.base(at)
+    change = coupling.drive_change(base, moved)
+    value = jnp.sum(alpha * coupling.drive(at)) + jnp.sum((above + alpha) * change)
+    pull = coupling.pull_change(base, moved, above, alpha)
+    return value, (pull, coupling.pull(at, above) + pull)
+
+
+@_by_local_rule
+def _phi_difference(
+    coupling: AbstractCoupling, z: Layers, activities: Layers
+) -> tuple[Scalar, Layers]:
+    """Its difference between (z + zeta, above + alpha) and (z - zeta, above - alpha)."""
+    (at, moved), (above, alpha) = z, activities
+    base = coupling.base(at)
+    up, down = coupling.drive_change(base, moved), coupling.drive_change(base, -moved)
+    value = jnp.sum(above * (up - down)) + jnp.sum(alpha * (2 * coupling.drive(at) + up + down))
+    up = coupling.pull_change(base, moved, above, alpha)
+    down = coupling.pull_change(base, -moved, above, -alpha)
+    return value, (up - down, 2 * coupling.pull(at, above) + up + down)

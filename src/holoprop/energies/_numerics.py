@@ -76,7 +76,8 @@ class AbstractNumerics(eqx.Module):
     def interaction_change(self, centre: State, delta: State, x: Input) -> Scalar:
         """Change of `interaction` from `centre` to `centre + delta`, accurate relative to delta.
 
-        It has to have the derivatives by the parameters and the input, and no others.
+        It has to have the derivatives by the parameters and the input, and these have to have
+        theirs, by centre and delta too, for whoever differentiates a gradient.
         """
 
     def interaction_difference(self, centre: State, delta: State, x: Input) -> Scalar:

@@ -9,7 +9,14 @@ It may import `holoprop.relaxation` and what lies below. What a user calls (`val
 `holoprop.diagnostics`.
 """
 
-from holoprop.estimators._estimator import AbstractEstimator, Aux, Estimate, Phases
+from holoprop.estimators._estimator import (
+    NO_NUDGE,
+    AbstractEstimator,
+    Aux,
+    Estimate,
+    Phases,
+    has_no_nudge,
+)
 from holoprop.estimators._gradient import ComplexPart, GradientRule, StateForm
 from holoprop.estimators._holomorphic import Centred, Holomorphic
 from holoprop.estimators._implicit import Implicit
@@ -19,6 +26,7 @@ from holoprop.estimators._online import Online
 from holoprop.estimators._unrolled import Unrolled
 
 __all__ = [
+    "NO_NUDGE",
     "AbstractEstimator",
     "Aux",
     "Centred",
@@ -32,5 +40,6 @@ __all__ = [
     "Phases",
     "StateForm",
     "Unrolled",
+    "has_no_nudge",
     "in_microbatches",
 ]

@@ -1,20 +1,24 @@
 """The circle of nudges: its points, which of them are simulated, and their weights."""
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
 
+from holoprop._checks import checked_size
 from holoprop.estimators._gradient import ComplexPart
 
 
-def check_circle(radius: Any, points: int) -> None:
-    """Raise `ValueError` for a circle that is none."""
+# A converter, because it runs before a type checker would complain in words of its own.
+def as_radius(value: Any) -> Any:
+    """The radius of a circle; `ValueError` for one that is known to be none."""
+    return checked_size("radius", value, positive=True)
+
+
+def check_points(points: int) -> None:
+    """Raise `ValueError` for a number of points that makes no circle."""
     if not isinstance(points, int) or points < 2:
         raise ValueError(f"points must be a whole number, 2 or more; got {points!r}.")
-    if isinstance(radius, int | float) and not 0 < radius < math.inf:
-        raise ValueError(f"radius must be a positive number; got {radius!r}.")
 
 
 def unit_circle(k: np.ndarray, points: int) -> np.ndarray:

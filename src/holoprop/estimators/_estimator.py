@@ -8,8 +8,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from holoprop._tree import is_real_array
 from holoprop._types import Array, Bool, Float, Inexact, Int, Key, PyTree, State
 from holoprop.relaxation import AbstractRelaxation, Batching, Equilibrium, Problem
+
+# What is said where `has_no_nudge`.
+NO_NUDGE = (
+    "the estimator's radius or nudge moves nothing, or everything: in the states' precision a "
+    "radius must be positive and finite, a nudge finite and other than 0."
+)
 
 
 class Aux(eqx.Module):
@@ -19,12 +26,22 @@ class Aux(eqx.Module):
         logits: [batch, classes] at the free equilibrium, or None for an energy without classes.
         steps: Integer scalar for each phase ("free", "nudged", ...): the steps it took.
         residuals: For each phase, real [batch] or [points, batch].
-        settled: Boolean [batch]: examples that loss and gradient are the mean of.
-        unsettled: Integer scalar: examples left out.
+        settled: Boolean [batch]: examples that the gradient is the mean of; they settled in every
+            phase (for `Implicit`, their linear solve reached its tolerance as well).
+        unsettled: Integer scalar: examples left out of it.
+        count: Integer scalar: examples that are in it, its weight in a mean over shards.
+        free_settled: Boolean [batch]: examples that the loss is the mean of; they settled without
+            a nudge.
         state: [batch, ...]: where the first phase ended (the free equilibrium; for `Online` the
             oscillating state), to start the next call from.
         imaginary: Real scalar: size of the imaginary part that was dropped from the first Fourier
             coefficient of the state, relative to the whole; zero where symmetry makes it so.
+        holomorphy: For "energy" (or "step", for numerics that are a fixed-point map) and "cost",
+            real [leaves]: how far it is from holomorphic in each leaf of the state, by the
+            Cauchy-Riemann equations near the equilibrium of one example. Some roundings for what
+            is holomorphic, more than the root of the precision's epsilon (and up to 1) for what is
+            not, so that the gradient is wrong; not a number where it cannot be told. Empty where
+            nudges are real or the energy declares what it is, and before `value_and_grad` fills it.
     """
 
     logits: Inexact[Array, "batch classes"] | None
@@ -32,16 +49,20 @@ class Aux(eqx.Module):
     residuals: dict[str, Float[Array, "*points batch"]]
     settled: Bool[Array, " batch"]
     unsettled: Int[Array, ""]
+    count: Int[Array, ""]
+    free_settled: Bool[Array, " batch"]
     state: State
     imaginary: Float[Array, ""]
+    holomorphy: dict[str, Float[Array, " leaves"]] = eqx.field(default_factory=dict)
 
 
 class Estimate(eqx.Module):
-    """Mean loss over the examples that settled, and its gradient.
+    """Mean loss and mean gradient over the examples that settled.
 
     Attributes:
-        loss: Real scalar.
-        energy: Gradient by the energy's real arrays; None for its other leaves.
+        loss: Real scalar; mean over the examples that settled without a nudge.
+        energy: Gradient by the energy's real arrays, mean over the examples that settled in every
+            phase; None for other leaves.
         x: Gradient by the real inputs, [batch, ...].
         aux: What was seen on the way.
     """
@@ -61,6 +82,8 @@ class Phases(eqx.Module):
         batching: Which lanes step together.
         init: [batch, ...]: where the first phase starts; None for the energy's own start.
         key: For noise, or None.
+        strict: Whether after a fixed number of steps, too, an example must have settled to the
+            precision's tolerance to be kept.
     """
 
     free: AbstractRelaxation
@@ -68,6 +91,7 @@ class Phases(eqx.Module):
     batching: Batching
     init: State | None = None
     key: Key | None = None
+    strict: bool = eqx.field(default=False, static=True)
 
 
 class AbstractEstimator(eqx.Module):
@@ -79,6 +103,16 @@ class AbstractEstimator(eqx.Module):
     """
 
     from_start: eqx.AbstractClassVar[bool]
+
+    @property
+    def complex_nudges(self) -> bool:
+        """Whether its nudges are complex, so that energies must be holomorphic; not by default."""
+        return False
+
+    @property
+    def nudge_size(self) -> float | Float[Array, ""] | None:
+        """What must be positive and finite for its nudges to be any, or None where it has none."""
+        return None
 
     @abc.abstractmethod
     def check(self, problem: Problem, free: AbstractRelaxation, nudged: AbstractRelaxation) -> None:
@@ -118,16 +152,24 @@ def by_parameters(
     """Gradient of a real scalar by a problem's energy and inputs, and what comes with the scalar.
 
     Arguments:
-        problem: Whose energy's and inputs' real arrays are differentiated by.
+        problem: Whose energy's and inputs' real arrays are differentiated by; None for others.
         scalar: From a problem to a scalar and anything else.
     """
-    trainable, fixed = eqx.partition((problem.energy, problem.x), eqx.is_inexact_array)
+    trainable, fixed = eqx.partition((problem.energy, problem.x), is_real_array)
 
     def of(trainable: PyTree[Any]) -> tuple[Float[Array, ""], Any]:
         energy, x = eqx.combine(trainable, fixed)
         return scalar(Problem(energy, x, problem.objective))
 
     return jax.grad(of, has_aux=True)(trainable)
+
+
+def has_no_nudge(estimator: AbstractEstimator, dtype: Any) -> Bool[Array, ""]:
+    """Whether an estimator's nudges are none, or too small to divide by, in a real dtype."""
+    if estimator.nudge_size is None:
+        return jnp.array(False)
+    size = jnp.asarray(estimator.nudge_size, dtype)
+    return ~((size >= jnp.finfo(dtype).tiny) & jnp.isfinite(size))
 
 
 def split_key(key: Key | None, count: int) -> list[Key | None]:
@@ -138,8 +180,9 @@ def split_key(key: Key | None, count: int) -> list[Key | None]:
 def phase_aux(
     problem: Problem,
     first: Equilibrium,
-    keep: Bool[Array, " batch"],
     *,
+    free_settled: Bool[Array, " batch"],
+    settled: Bool[Array, " batch"],
     steps: dict[str, Int[Array, ""]],
     residuals: dict[str, Float[Array, "*points batch"]],
     imaginary: Float[Array, ""] | None = None,
@@ -150,8 +193,10 @@ def phase_aux(
         logits=logits(problem, first.state),
         steps={"free": first.steps, **steps},
         residuals={"free": first.residual, **residuals},
-        settled=keep,
-        unsettled=jnp.sum(~keep),
+        settled=settled,
+        unsettled=jnp.sum(~settled),
+        count=jnp.sum(settled),
+        free_settled=free_settled,
         state=first.state,
         imaginary=jnp.zeros((), dtype) if imaginary is None else imaginary,
     )

@@ -2,14 +2,13 @@
 
 import enum
 import functools
-import operator
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from holoprop._tree import squared_norm, where_examples
+from holoprop._tree import squared_norm, unit, where_examples
 from holoprop._types import Array, Bool, Complex, Float, Inexact, PyTree, State
 from holoprop.estimators._estimator import by_parameters, masked_mean
 from holoprop.relaxation import Problem
@@ -81,7 +80,9 @@ def read_gradient(
     keep: Bool[Array, " batch"],
 ) -> Gradient:
     """Mean gradient over the kept examples, by the energy's and the inputs' real arrays."""
-    # States of examples that are left out may be infinite; zero times infinity must not happen.
+    # States of examples that are left out may be infinite, and their targets may have no cost; zero
+    # times infinity must not happen.
+    problem = _with_targets_of(keep, problem)
     safe = problem.init_state()
     free = where_examples(keep, free, safe)
     nothing = jax.tree.map(jnp.zeros_like, safe) if form is StateForm.DEVIATION else safe
@@ -92,6 +93,15 @@ def read_gradient(
     if rule is GradientRule.FOURIER:
         return _mixed_derivative(problem, free, _first_coefficient(readings), keep)
     return _average(problem, readings, free if form is StateForm.DEVIATION else None, keep)
+
+
+def _with_targets_of(keep: Bool[Array, " batch"], problem: Problem) -> Problem:
+    """The same problem with the target of a kept example for those that are left out."""
+    first = jnp.argmax(keep)
+    objective = jax.tree.map(
+        lambda y: jnp.where(keep.reshape(-1, *[1] * (y.ndim - 1)), y, y[first]), problem.objective
+    )
+    return Problem(problem.energy, problem.x, objective)
 
 
 def _replace(states: State, keep: Bool[Array, " batch"], safe: State) -> State:
@@ -203,8 +213,5 @@ def imaginary_share(
     """
     coefficient = jax.tree.map(lambda s: jnp.tensordot(weights.astype(s.dtype), s, 1), states)
     coefficient = where_examples(keep, coefficient, jax.tree.map(jnp.zeros_like, coefficient))
-    whole = squared_norm(coefficient)
-    imaginary = jax.tree.reduce(
-        operator.add, jax.tree.map(lambda c: jnp.sum(jnp.imag(c) ** 2), coefficient)
-    )
-    return jnp.sqrt(imaginary / jnp.maximum(whole, jnp.finfo(whole.dtype).tiny))
+    coefficient, *_ = unit(coefficient)
+    return jnp.sqrt(squared_norm(jax.tree.map(jnp.imag, coefficient)))

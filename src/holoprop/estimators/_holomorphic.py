@@ -6,10 +6,10 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from holoprop._types import Array, Float
-from holoprop.estimators._circle import check_circle, point_groups
+from holoprop.estimators._circle import as_radius, check_points, point_groups
 from holoprop.estimators._estimator import AbstractEstimator, Estimate, Phases, split_key
 from holoprop.estimators._gradient import ComplexPart, GradientRule, Reading, StateForm
-from holoprop.estimators._one_sided import check_nudge
+from holoprop.estimators._one_sided import as_nudge
 from holoprop.estimators._phases import (
     NudgedPhases,
     Response,
@@ -59,7 +59,7 @@ class Holomorphic(AbstractEstimator):
     """
 
     from_start: ClassVar[bool] = False
-    radius: float | Float[Array, ""]
+    radius: float | Float[Array, ""] = eqx.field(converter=as_radius)
     points: int = eqx.field(static=True)
     rule: GradientRule = eqx.field(default=GradientRule.AVERAGE, kw_only=True, static=True)
     part: ComplexPart = eqx.field(default=ComplexPart.BOTH, kw_only=True, static=True)
@@ -67,16 +67,26 @@ class Holomorphic(AbstractEstimator):
     full_circle: bool = eqx.field(default=False, kw_only=True, static=True)
 
     def __check_init__(self) -> None:
-        check_circle(self.radius, self.points)
+        check_points(self.points)
         if self.part is ComplexPart.IMAGINARY and self.points == 2:
             raise ValueError(
                 "points=2 puts both nudges on the real axis, where the imaginary part is zero: use "
                 "3 points or more, or another part."
             )
 
+    @property
+    def complex_nudges(self) -> bool:
+        """Unless both points are on the real axis."""
+        return self.points > 2 or self.full_circle
+
+    @property
+    def nudge_size(self) -> float | Float[Array, ""]:
+        """The radius."""
+        return self.radius
+
     def check(self, problem: Problem, free: AbstractRelaxation, nudged: AbstractRelaxation) -> None:
-        """Complex nudges need a holomorphic energy; single parts and FOURIER a real one."""
-        if self.points > 2 or self.full_circle:
+        """Complex arithmetic needs a holomorphic energy; single parts and FOURIER a real one."""
+        if self.complex_nudges or not problem.is_real:
             problem.check_complex()
         if self.rule is GradientRule.FOURIER or self.part is not ComplexPart.BOTH:
             check_real(self, problem)
@@ -139,12 +149,14 @@ class Centred(AbstractEstimator):
     """
 
     from_start: ClassVar[bool] = False
-    nudge: float | Float[Array, ""]
+    nudge: float | Float[Array, ""] = eqx.field(converter=as_nudge)
     rule: GradientRule = eqx.field(default=GradientRule.AVERAGE, kw_only=True, static=True)
     form: StateForm | None = eqx.field(default=None, kw_only=True, static=True)
 
-    def __check_init__(self) -> None:
-        check_nudge(self.nudge)
+    @property
+    def nudge_size(self) -> Float[Array, ""]:
+        """|beta|."""
+        return jnp.abs(self.nudge)
 
     def check(self, problem: Problem, free: AbstractRelaxation, nudged: AbstractRelaxation) -> None:
         """Any energy that is real on real states will do."""

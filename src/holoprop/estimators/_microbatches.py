@@ -60,8 +60,12 @@ def in_microbatches(
 def _joined(estimates: Estimate) -> Estimate:
     """One estimate from those of all microbatches, which have a leading axis."""
     aux = estimates.aux
-    kept = jnp.sum(aux.settled, axis=1)
-    share = kept / jnp.maximum(jnp.sum(kept), 1)
+
+    def shares(counts: Array) -> Array:
+        return counts / jnp.maximum(jnp.sum(counts), 1)
+
+    # Loss and gradient are means over examples of their own.
+    of_loss, of_gradient = shares(jnp.sum(aux.free_settled, axis=1)), shares(aux.count)
 
     def flat(a: Array) -> Array:
         return a.reshape(-1, *a.shape[2:])
@@ -69,11 +73,11 @@ def _joined(estimates: Estimate) -> Estimate:
     def last_axis_flat(a: Array) -> Array:
         return jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1)
 
-    def weighted(a: Array) -> Array:
+    def weighted(a: Array, share: Array = of_gradient) -> Array:
         return jnp.tensordot(share.astype(a.dtype), a, 1)
 
     def scaled(a: Array) -> Array:
-        return flat(a * share.astype(a.dtype).reshape(-1, *[1] * (a.ndim - 1)))
+        return flat(a * of_gradient.astype(a.dtype).reshape(-1, *[1] * (a.ndim - 1)))
 
     joined = type(aux)(
         logits=jax.tree.map(flat, aux.logits),
@@ -81,11 +85,13 @@ def _joined(estimates: Estimate) -> Estimate:
         residuals=jax.tree.map(last_axis_flat, aux.residuals),
         settled=flat(aux.settled),
         unsettled=jnp.sum(aux.unsettled),
+        count=jnp.sum(aux.count),
+        free_settled=flat(aux.free_settled),
         state=jax.tree.map(flat, aux.state),
         imaginary=jnp.max(aux.imaginary),
     )
     return Estimate(
-        weighted(estimates.loss),
+        weighted(estimates.loss, of_loss),
         jax.tree.map(weighted, estimates.energy),
         jax.tree.map(scaled, estimates.x),
         joined,

@@ -1,11 +1,11 @@
 """The classic estimator: one nudged phase."""
 
-import math
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
+from holoprop._checks import checked_size
 from holoprop._types import Array, Float
 from holoprop.estimators._estimator import AbstractEstimator, Estimate, Phases, split_key
 from holoprop.estimators._gradient import GradientRule, Reading, StateForm
@@ -20,10 +20,10 @@ from holoprop.estimators._phases import (
 from holoprop.relaxation import AbstractRelaxation, Problem
 
 
-def check_nudge(nudge: Any) -> None:
-    """Raise `ValueError` for a nudge that moves nothing, or everything."""
-    if isinstance(nudge, int | float) and not (math.isfinite(nudge) and nudge != 0):
-        raise ValueError(f"nudge must be a real number other than 0; got {nudge!r}.")
+# A converter, because it runs before a type checker would complain in words of its own.
+def as_nudge(value: Any) -> Any:
+    """The nudge; `ValueError` for one that is known to move nothing, or everything."""
+    return checked_size("nudge", value, positive=False)
 
 
 class OneSided(AbstractEstimator):
@@ -48,12 +48,14 @@ class OneSided(AbstractEstimator):
     """
 
     from_start: ClassVar[bool] = False
-    nudge: float | Float[Array, ""]
+    nudge: float | Float[Array, ""] = eqx.field(converter=as_nudge)
     rule: GradientRule = eqx.field(default=GradientRule.AVERAGE, kw_only=True, static=True)
     form: StateForm | None = eqx.field(default=None, kw_only=True, static=True)
 
-    def __check_init__(self) -> None:
-        check_nudge(self.nudge)
+    @property
+    def nudge_size(self) -> Float[Array, ""]:
+        """|beta|."""
+        return jnp.abs(self.nudge)
 
     def check(self, problem: Problem, free: AbstractRelaxation, nudged: AbstractRelaxation) -> None:
         """Any energy that is real on real states will do."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from holoprop._tree import to_complex
 from holoprop._types import Array, Bool, Complex, Float, State
-from holoprop.estimators._circle import check_circle, unit_circle
+from holoprop.estimators._circle import as_radius, check_points, unit_circle
 from holoprop.estimators._estimator import (
     AbstractEstimator,
     Aux,
@@ -69,18 +69,28 @@ class Online(AbstractEstimator):
     """
 
     from_start: ClassVar[bool] = False
-    radius: float | Float[Array, ""]
+    radius: float | Float[Array, ""] = eqx.field(converter=as_radius)
     points: int = eqx.field(default=10, static=True)
     steps_per_point: int = eqx.field(default=30, kw_only=True, static=True)
     periods: int = eqx.field(default=3, kw_only=True, static=True)
     warmup_periods: int = eqx.field(default=1, kw_only=True, static=True)
 
     def __check_init__(self) -> None:
-        check_circle(self.radius, self.points)
+        check_points(self.points)
         for name, least in (("steps_per_point", 1), ("periods", 1), ("warmup_periods", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be a whole number, {least} or more; got {value!r}.")
+
+    @property
+    def complex_nudges(self) -> bool:
+        """It goes round the circle."""
+        return True
+
+    @property
+    def nudge_size(self) -> float | Float[Array, ""]:
+        """The radius."""
+        return self.radius
 
     def check(self, problem: Problem, free: AbstractRelaxation, nudged: AbstractRelaxation) -> None:
         """The nudge is complex, so the energy must be holomorphic."""
@@ -134,6 +144,8 @@ class Online(AbstractEstimator):
             residuals={"online": residuals},
             settled=keep,
             unsettled=jnp.sum(~keep),
+            count=jnp.sum(keep),
+            free_settled=keep,
             state=state,
             imaginary=imaginary_share(states, weights, keep),
         )

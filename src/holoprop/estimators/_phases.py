@@ -68,7 +68,7 @@ class NudgedPhases(eqx.Module):
             dtype=problem.dtype,
         )
         phase = Phase(relaxation, self.phases.batching, key, tolerance=tolerance, newest=True)
-        return solve(problem, phase, nudge=None, init=self.phases.init)
+        return solve(problem, phase, nudge=None, init=problem.start(self.phases.init))
 
     def nudged(
         self,
@@ -149,7 +149,7 @@ def estimate_from(
     *,
     full_circle: bool = False,
 ) -> Estimate:
-    """Loss, gradient and record of the examples that settled everywhere.
+    """Loss of the examples that settled freely, gradient of those that settled everywhere.
 
     Arguments:
         problem: The batch and its objective.
@@ -159,9 +159,9 @@ def estimate_from(
         full_circle: Whether the readings are one whole circle in complex arithmetic.
     """
     free, readings = response.free, response.readings
-    keep = is_usable(free, phases.free)
+    free_settled = keep = is_usable(free, phases.free, strict=phases.strict)
     for nudged in response.nudged:
-        keep = keep & jnp.all(is_usable(nudged, phases.nudged), axis=0)
+        keep = keep & jnp.all(is_usable(nudged, phases.nudged, strict=phases.strict), axis=0)
     energy, x = read_gradient(
         problem, readings, rule, form=response.form, free=free.state, keep=keep
     )
@@ -172,9 +172,11 @@ def estimate_from(
     aux = phase_aux(
         problem,
         free,
-        keep,
+        free_settled=free_settled,
+        settled=keep,
         steps={"nudged": jnp.max(jnp.stack([nudged.steps for nudged in response.nudged]))},
         residuals={"nudged": jnp.concatenate([nudged.residual for nudged in response.nudged])},
         imaginary=share,
     )
-    return Estimate(masked_mean(jnp.real(costs(problem, free.state)), keep), energy, x, aux)
+    loss = masked_mean(jnp.real(costs(problem, free.state)), free_settled)
+    return Estimate(loss, energy, x, aux)

@@ -58,10 +58,11 @@ class Unrolled(AbstractEstimator):
         """The steps, and their reverse."""
 
         phase = Phase(phases.free, phases.batching, steps=self.steps)
+        init = problem.start(phases.init)
 
         def scalar(problem: Problem) -> tuple[Float[Array, ""], PyTree]:
-            end = solve(problem, phase, nudge=None, init=phases.init)
-            keep = usable(end, fixed=True, noisy=False)
+            end = solve(problem, phase, nudge=None, init=init)
+            keep = usable(end, fixed=not phases.strict, noisy=False)
             loss = masked_mean(costs(problem, end.state), keep)
             return loss, (loss, end, keep)
 
@@ -73,5 +74,5 @@ class Unrolled(AbstractEstimator):
             "Unrolled: an example diverged, and backpropagation through it has no finite gradient; "
             "take it out of the batch, or use smaller weights.",
         )
-        aux = phase_aux(problem, end, keep, steps={}, residuals={})
+        aux = phase_aux(problem, end, free_settled=keep, settled=keep, steps={}, residuals={})
         return Estimate(loss, energy, x, aux)

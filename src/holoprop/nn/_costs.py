@@ -1,7 +1,7 @@
 """Costs of a prediction against a target, holomorphic in the prediction."""
 
 import abc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -22,16 +22,42 @@ class AbstractCost(eqx.Module):
 
     @abc.abstractmethod
     def __call__(self, prediction: Inexact[Array, " classes"], target: Target) -> Scalar:
-        """The cost; `target` is a class index, or a real vector as long as the prediction."""
+        """The cost; `target` is a class index, or a real vector as long as the prediction.
+
+        It raises `ValueError` for a target of another shape and for a class index known to be out
+        of range; of one that it cannot know (under `jax.jit` or `jax.vmap`) it is not a number.
+        """
 
 
-def as_vector(target: Target, prediction: Inexact[Array, " classes"]) -> Array:
-    """A class index as a one-hot vector, a vector as it is; in the prediction's precision."""
-    dtype = jnp.finfo(prediction.dtype).dtype
-    target = jnp.asarray(target)
-    if target.ndim == 0:
-        return jax.nn.one_hot(target, prediction.shape[0], dtype=dtype)
-    return target.astype(dtype)
+def as_vector(target: Target, prediction: Inexact[Array, "*shape"]) -> Array:
+    """A class index as a one-hot vector, numbers as they are; in the prediction's precision.
+
+    A class index that is out of range is a `ValueError` where its value is known. Under a trace it
+    is a vector of numbers that are not, so that no cost and no slope of it is finite.
+    """
+    shape, dtype = jnp.shape(target), jnp.result_type(target)
+    own = jnp.finfo(prediction.dtype).dtype
+    if shape == () and jnp.issubdtype(dtype, jnp.integer) and prediction.ndim == 1:
+        return _one_hot(target, prediction.shape[0]).astype(own)
+    # Of other shapes, the difference from the prediction would be one of all pairs.
+    if shape != prediction.shape or jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(
+            f"target has shape {shape} and dtype {dtype}, but the prediction has shape "
+            f"{prediction.shape}: give real numbers in the prediction's shape or, for a vector of "
+            "classes, one integer without axes."
+        )
+    return jnp.asarray(target, own)
+
+
+def _one_hot(index: Any, classes: int) -> Array:
+    if not isinstance(index, jax.core.Tracer) and not 0 <= int(index) < classes:
+        raise ValueError(
+            f"target is {int(index)}, but the prediction has {classes} classes: class indices must "
+            f"be from 0 to {classes - 1}."
+        )
+    # Not by jax.nn.one_hot: it counts the classes in the index's own type, which may be too small.
+    hot = jnp.arange(classes) == index
+    return jnp.where(jnp.any(hot), hot, jnp.nan)
 
 
 class CrossEntropy(AbstractCost):
@@ -44,8 +70,13 @@ class CrossEntropy(AbstractCost):
 
     has_readout: ClassVar[bool] = True
 
-    def __call__(self, prediction: Inexact[Array, " classes"], target: Target) -> Scalar:
+    def __call__(self, prediction: Inexact[Array, "*shape"], target: Target) -> Scalar:
         """The cross-entropy of softmax(prediction) with a class index or a vector of weights."""
+        if prediction.ndim != 1:
+            raise ValueError(
+                f"prediction has shape {prediction.shape}, but CrossEntropy takes one vector of "
+                "classes: map it over all other axes with jax.vmap, and sum."
+            )
         y = as_vector(target, prediction)
         # Shifted by a real number without derivative: exact, and holomorphic (see SoftmaxPool).
         shift = jax.lax.stop_gradient(jnp.max(jnp.real(prediction)))
@@ -63,7 +94,7 @@ class SquaredError(AbstractCost):
 
     has_readout: ClassVar[bool] = False
 
-    def __call__(self, prediction: Inexact[Array, " classes"], target: Target) -> Scalar:
+    def __call__(self, prediction: Inexact[Array, "*shape"], target: Target) -> Scalar:
         """Half the sum of squared differences from a one-hot class index, or from a vector."""
         y = as_vector(target, prediction)
         return jnp.sum((prediction - y) ** 2) / 2

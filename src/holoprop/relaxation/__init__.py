@@ -9,7 +9,12 @@ belongs to `holoprop.estimators`.
 """
 
 from holoprop.relaxation._anderson import Anderson
-from holoprop.relaxation._arguments import check_arguments, label_classes
+from holoprop.relaxation._arguments import (
+    as_batch,
+    check_arguments,
+    label_classes,
+    out_of_range,
+)
 from holoprop.relaxation._batching import (
     Batching,
     Lockstep,
@@ -17,6 +22,12 @@ from holoprop.relaxation._batching import (
     with_batching,
 )
 from holoprop.relaxation._defaults import default_relaxation, physical_relaxation
+from holoprop.relaxation._holomorphy import (
+    Defects,
+    holomorphy_defects,
+    holomorphy_faults,
+    is_broken,
+)
 from holoprop.relaxation._problem import (
     AbstractObjective,
     LinearObjective,
@@ -35,6 +46,7 @@ __all__ = [
     "AbstractUpdate",
     "Anderson",
     "Batching",
+    "Defects",
     "Equilibrium",
     "GradientFlow",
     "LinearObjective",
@@ -47,11 +59,16 @@ __all__ = [
     "Synchronous",
     "TargetObjective",
     "Tolerance",
+    "as_batch",
     "check_arguments",
     "default_relaxation",
     "default_tolerance",
+    "holomorphy_defects",
+    "holomorphy_faults",
+    "is_broken",
     "is_usable",
     "label_classes",
+    "out_of_range",
     "physical_relaxation",
     "relax",
     "solve",

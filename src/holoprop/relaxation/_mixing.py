@@ -88,16 +88,19 @@ def mixing_weights(
         valid: Which slots hold changes that may be mixed; the newest is one of them.
     """
     precision = jnp.finfo(real_dtype(gram))
-    # Changes shrink from step to step; scaled to unit length, their Gram matrix stays solvable.
-    diagonal = jnp.real(jnp.diagonal(gram, axis1=1, axis2=2))
-    length = jnp.sqrt(jnp.maximum(diagonal, precision.tiny))
+    # Changes shrink from step to step; scaled to unit length, or to that of their rounding, their
+    # Gram matrix stays solvable. The weights do not depend on the scale: it needs no derivative.
+    diagonal = jax.lax.stop_gradient(jnp.real(jnp.diagonal(gram, axis1=1, axis2=2)))
+    least = float(precision.tiny) ** 0.5
+    rounding = jnp.maximum(_ROUNDING * precision.eps * size[:, None], least)
+    length = jnp.maximum(jnp.sqrt(diagonal), rounding)
     both = valid[:, :, None] & valid[:, None, :]
     eye = jnp.eye(gram.shape[1], dtype=gram.dtype)
     gram = jnp.where(both, gram / length[:, :, None] / length[:, None, :], eye)
     # What is rounding in a change must not be cancelled against what is rounding in another: it
     # counts as independent, and near equilibrium the weights tend to those of a plain average.
-    noise = (_ROUNDING * precision.eps * size[:, None] / length) ** 2 + _RIDGE * precision.eps
-    gram = gram + eye * noise[:, None, :]
+    noise = (rounding / length) ** 2
+    gram = gram * (1 + _RIDGE * precision.eps * eye) + eye * noise[:, None, :]
     # Relative to the newest change, usually the shortest, so that nothing overflows.
     shortest = jnp.sum(jnp.where(newest, length, 0.0), axis=1, keepdims=True)
     ones = jnp.where(valid, shortest / length, 0.0)

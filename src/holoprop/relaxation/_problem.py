@@ -1,15 +1,24 @@
 """The nudged problem: an energy, a batch of inputs, and what the state is nudged towards."""
 
 import abc
+import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from holoprop._tree import dot, holomorphic_grad, to_complex
+from holoprop._tree import dot, holomorphic_grad, is_complex, to_complex
 from holoprop._types import PyTree, Scalar, State, Target
-from holoprop.energies import AbstractDynamics, AbstractEnergy
+from holoprop.energies import AbstractDynamics, AbstractEnergy, initial_state
+
+# What to do about an energy or cost of one's own that is not holomorphic.
+REMEDY = (
+    "replace abs, real, imag, conj, vdot or norm by products (s * s for abs(s) ** 2, sum(s * s) "
+    "for vdot(s, s) or norm(s) ** 2), or use real nudges (OneSided, Centred, or Holomorphic with "
+    "points=2); hp.check_holomorphic looks closer."
+)
 
 
 class AbstractObjective(eqx.Module):
@@ -20,6 +29,16 @@ class AbstractObjective(eqx.Module):
         """l(theta, s)."""
 
 
+def _as_scalar(energy: AbstractEnergy, name: str, value: Any) -> Scalar:
+    """Raise `ValueError` for what is no scalar: a sum left out, or shapes that broadcast."""
+    if jnp.shape(value) != ():
+        raise ValueError(
+            f"{type(energy).__name__}.{name} returns an array of shape {jnp.shape(value)} for one "
+            "example, but must return a scalar: give what is compared the same shape, and sum."
+        )
+    return value
+
+
 class TargetObjective(AbstractObjective):
     """The energy's own cost against a target."""
 
@@ -27,7 +46,7 @@ class TargetObjective(AbstractObjective):
 
     def cost(self, energy: AbstractEnergy, state: State) -> Scalar:
         """l(theta, s, y)."""
-        return energy.cost(state, self.y)
+        return _as_scalar(energy, "cost", energy.cost(state, self.y))
 
 
 class LinearObjective(AbstractObjective):
@@ -61,14 +80,38 @@ class Problem(eqx.Module):
         return jax.tree.leaves(self.x)[0].shape[0]
 
     def init_state(self) -> State:
-        """[batch, ...]: every example's own starting state, complex if the energy is."""
-        state = jax.vmap(self.energy.init_state)(self.x)
+        """[batch, ...]: every example's own starting state, complex if the energy is.
+
+        Displaced where the energy asks for it (`AbstractEnergy.perturbation`).
+        """
+        state = jax.vmap(self._init_state)(self.x)
+        size = self.energy.perturbation()
+        if not (isinstance(size, int | float) and 0 <= size < math.inf):
+            raise ValueError(
+                f"{type(self.energy).__name__}.perturbation() is {size!r}, but is the size of a "
+                "displacement of the start: return a Python number, 0 or more."
+            )
+        if size > 0:
+            state = _displaced(state, float(size))
         return state if self.is_real else to_complex(state)
+
+    def start(self, init: State | None) -> State | None:
+        """[batch, ...]: where a free phase starts that is given `init`, or None for its own start.
+
+        Of a complex state, such as an oscillation leaves, it is the real part, unless the energy is
+        complex itself.
+        """
+        if init is None or not is_complex(init) or not self.is_real:
+            return init
+        return jax.tree.map(jnp.real, init)
+
+    def _init_state(self, x: PyTree[Any]) -> State:
+        return initial_state(self.energy, x)
 
     @property
     def states(self) -> PyTree[Any]:
         """Shapes and real dtypes of [batch, ...] states."""
-        return jax.eval_shape(jax.vmap(self.energy.init_state), self.x)
+        return jax.eval_shape(jax.vmap(self._init_state), self.x)
 
     @property
     def dtype(self) -> Any:
@@ -85,13 +128,7 @@ class Problem(eqx.Module):
     @property
     def is_real(self) -> bool:
         """Whether energy and cost are real on real states: s*(conj beta) = conj s*(beta)."""
-
-        def scalars(x: PyTree[Any], objective: AbstractObjective | None) -> list[Scalar]:
-            state = self.energy.init_state(x)
-            values = [self.energy.energy(state, x)]
-            return values if objective is None else [*values, objective.cost(self.energy, state)]
-
-        values = jax.eval_shape(scalars, *self._example)
+        values = self._scalars(lambda state: state).values()
         return not any(jnp.issubdtype(v.dtype, jnp.complexfloating) for v in values)
 
     def check_complex(self) -> None:
@@ -103,23 +140,36 @@ class Problem(eqx.Module):
                 "use real nudges (OneSided, Centred, or Holomorphic with points=2), or holomorphic "
                 "components such as DSiLU and SoftmaxPool."
             )
-
-        def scalars(x: PyTree[Any], objective: AbstractObjective | None) -> dict[str, Scalar]:
-            state = to_complex(self.energy.init_state(x))
-            values = {"energy": self.energy.energy(state, x)}
-            return (
-                values
-                if objective is None
-                else values | {"cost": objective.cost(self.energy, state)}
-            )
-
-        for name, value in jax.eval_shape(scalars, *self._example).items():
+        for name, value in self._scalars(to_complex).items():
             if not jnp.issubdtype(value.dtype, jnp.complexfloating):
                 raise ValueError(
                     f"{type(self.energy).__name__}.{name} returns {value.dtype} for a complex "
-                    "state, so it is not holomorphic: replace abs, real, imag or conj by products "
-                    "(s * s for abs(s) ** 2), or use real nudges."
+                    f"state, so it is not holomorphic: {REMEDY}"
                 )
+
+    def _scalars(self, arithmetic: Callable[[State], State]) -> dict[str, jax.ShapeDtypeStruct]:
+        """Dtypes of one example's energy and cost, of its starting state in some arithmetic."""
+
+        def scalars(x: PyTree[Any], objective: AbstractObjective | None) -> dict[str, Scalar]:
+            state = arithmetic(self._init_state(x))
+            energy = _as_scalar(self.energy, "energy", self.energy.energy(state, x))
+            if objective is None:
+                return {"energy": energy}
+            return {"energy": energy, "cost": objective.cost(self.energy, state)}
+
+        return jax.eval_shape(scalars, *self._example)
+
+
+def _displaced(state: State, size: float) -> State:
+    """A batch of states, every example moved by the same normal numbers times `size`."""
+    leaves, structure = jax.tree.flatten(state)
+    keys = jax.random.split(jax.random.key(0), len(leaves))
+    # Drawn in float32, so that every precision has the same.
+    moved = [
+        s + size * jax.random.normal(key, s.shape[1:], jnp.float32).astype(s.dtype)
+        for s, key in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.unflatten(structure, moved)
 
 
 class Prepared(eqx.Module):

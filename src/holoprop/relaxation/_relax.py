@@ -8,11 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from holoprop._checks import check_finite
+from holoprop._tree import as_parameters
 from holoprop._types import Inexact, Key, PyTree, State
 from holoprop.energies import AbstractEnergy
-from holoprop.relaxation._arguments import check_arguments
+from holoprop.relaxation._arguments import (
+    as_batch,
+    check_arguments,
+    label_classes,
+    out_of_range,
+)
 from holoprop.relaxation._batching import Batching, with_batching
 from holoprop.relaxation._defaults import default_relaxation
+from holoprop.relaxation._holomorphy import (
+    Defects,
+    holomorphy_defects,
+    holomorphy_faults,
+    is_broken,
+)
 from holoprop.relaxation._problem import Problem, TargetObjective
 from holoprop.relaxation._relaxation import AbstractRelaxation
 from holoprop.relaxation._solution import Equilibrium, RelaxationResult
@@ -46,7 +58,8 @@ def relax(
         nudge: beta, real or complex: a scalar, or [points] for several at once; default 0, the free
             phase.
         target: [batch] class indices or [batch, ...] vectors, as the energy's cost takes them;
-            needed for a nudge other than 0.
+            needed for a nudge other than 0. Under `jax.jit`, where values are not known before, an
+            example with a class index out of range counts as diverged.
         init: State to start from, [batch, ...], real or complex; default the energy's own.
         relaxation: Default `Sequential()` where the energy's numerics are a fixed-point map, as a
             `LayeredNetwork`'s are, else `GradientFlow(0.1)`.
@@ -57,11 +70,14 @@ def relax(
         throw: Whether to raise if an example does not settle.
 
     Returns:
-        An `Equilibrium`. Not settling is a code in its `result`.
+        An `Equilibrium`. Not settling is a code in its `result`. Under `jax.jit`, all examples of
+        an energy that turns out not to be holomorphic, under a complex nudge, count as diverged.
 
     Raises:
-        ValueError: If shapes, types or values do not fit, before anything is computed.
-        RuntimeError: With `throw`, if an example does not settle.
+        ValueError: If shapes, types or values do not fit, before anything is computed; or if the
+            energy turns out not to be holomorphic, under a complex nudge.
+        RuntimeError: With `throw`, if an example does not settle, and under `jax.jit` for labels
+            out of range and energies that turn out not to be holomorphic.
 
     Example:
         >>> import holoprop as hp
@@ -72,25 +88,36 @@ def relax(
 
     Reference: Laborieux and Zenke (2022), Section 2 and Appendix B.
     """
+    energy = as_parameters(energy)
+    x, target = as_batch("x", x), as_batch("target", target)
     relaxation = default_relaxation(energy, mixed=False) if relaxation is None else relaxation
+    check_finite(nudge=nudge)
     beta = _as_nudge(nudge)
     if target is None and beta is not None:
         raise ValueError(
             f"nudge {nudge} needs a target to nudge towards: give target=labels, or nudge=0."
         )
-    check_finite(nudge=beta)
     targets = {} if target is None else {"target": target}
     init = check_arguments(energy, x, targets=targets, init=init, key=key, noise=relaxation.noise)
     problem = Problem(energy, x, None if beta is None else TargetObjective(target))
-    if beta is not None and jnp.issubdtype(beta.dtype, jnp.complexfloating):
-        problem.check_complex()
-    equilibrium = _relax(problem, relaxation, batching, beta, init, key)
+    equilibrium, defects = _relax(problem, relaxation, batching, beta, init, key)
+    broken, messages = is_broken(defects), holomorphy_faults(energy, equilibrium.state, defects)
+    if not isinstance(broken, jax.core.Tracer) and np.any(broken):
+        raise ValueError(messages[int(np.argmax(broken))])
     if throw:
-        state = eqx.error_if(
-            equilibrium.state,
+        classes = None if beta is None else label_classes(energy, x, target)
+        others = [
+            out_of_range(target, classes),
             jnp.any(equilibrium.result != RelaxationResult.SETTLED),
-            "relax: an example did not settle; look at the residuals with throw=False, or allow "
-            "more steps.",
+        ]
+        faults = jnp.concatenate([broken, jnp.stack(others)])
+        messages += [
+            f"labels are out of range: they must be from 0 to {(classes or 1) - 1}.",
+            "relax: an example did not settle; look at the residuals with throw=False, allow more "
+            "steps, or see whether a class index is out of range.",
+        ]
+        state = eqx.branched_error_if(
+            equilibrium.state, jnp.any(faults), jnp.argmax(faults), messages
         )
         equilibrium = eqx.tree_at(lambda e: e.state, equilibrium, state)
     return equilibrium
@@ -124,15 +151,31 @@ def _relax(
     nudge: Inexact[jax.Array, "*points"] | None,
     init: State | None,
     key: Key | None,
-) -> Equilibrium:
+) -> tuple[Equilibrium, Defects]:
+    complex_nudge = nudge is not None and jnp.issubdtype(nudge.dtype, jnp.complexfloating)
+    is_complex = complex_nudge or not problem.is_real
+    if is_complex:
+        problem.check_complex()
     if nudge is not None:
-        complex_nudge = jnp.issubdtype(nudge.dtype, jnp.complexfloating)
         dtype = problem.dtype
         nudge = nudge.astype(jnp.result_type(dtype, jnp.complex64) if complex_nudge else dtype)
         if nudge.ndim == 1 and init is not None:
             init = jax.tree.map(lambda s: jnp.broadcast_to(s, (nudge.size, *s.shape)), init)
-    return with_batching(
+    equilibrium = with_batching(
         batching,
         problem,
         lambda batching: solve(problem, Phase(relaxation, batching, key), nudge=nudge, init=init),
     )
+    if not is_complex:
+        return equilibrium, {}
+    # Where one lane settled best.
+    residual = equilibrium.residual
+    lane = jnp.argmin(jnp.where(jnp.isfinite(residual), residual, jnp.inf))
+    state = jax.tree.map(
+        lambda s: s.reshape(-1, *s.shape[residual.ndim :])[lane], equilibrium.state
+    )
+    defects = holomorphy_defects(problem, state, lane % problem.batch)
+    broken = jnp.any(is_broken(defects))
+    residual = jnp.where(broken, jnp.nan, residual)
+    result = jnp.where(broken, RelaxationResult.DIVERGED, equilibrium.result)
+    return Equilibrium(equilibrium.state, residual, equilibrium.steps, result), defects

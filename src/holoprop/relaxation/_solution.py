@@ -53,7 +53,14 @@ def usable(equilibrium: Equilibrium, *, fixed: bool, noisy: bool) -> Bool[Array,
 
 
 def is_usable(
-    equilibrium: Equilibrium, relaxation: AbstractRelaxation
+    equilibrium: Equilibrium, relaxation: AbstractRelaxation, *, strict: bool = False
 ) -> Bool[Array, "*points batch"]:
-    """`usable` by the stopping of the relaxation that made the equilibrium."""
-    return usable(equilibrium, fixed=relaxation.steps is not None, noisy=relaxation.noise > 0)
+    """`usable` by the stopping of the relaxation that made the equilibrium.
+
+    Arguments:
+        equilibrium: Where it settled.
+        relaxation: What made it.
+        strict: Whether after a fixed number of steps, too, only what has settled may be used.
+    """
+    fixed = relaxation.steps is not None and not strict
+    return usable(equilibrium, fixed=fixed, noisy=relaxation.noise > 0)

@@ -12,6 +12,7 @@ from holoprop.energies import AbstractDynamics
 from holoprop.relaxation._batching import Batching
 from holoprop.relaxation._driver import End, iterate
 from holoprop.relaxation._lanes import Lanes
+from holoprop.relaxation._no_derivative import without_derivative
 from holoprop.relaxation._problem import Problem
 from holoprop.relaxation._relaxation import AbstractRelaxation, default_tolerance
 from holoprop.relaxation._solution import Equilibrium, RelaxationResult
@@ -88,6 +89,9 @@ def solve(
         lanes = Lanes.of(problem, nudge, None)
         extended = lanes.map(lambda dynamics, state: dynamics.extend(state), state)
     end = iterate(lanes, stepper, phase.batching, state, extended, spent=spent, steps=fixed)
+    if fixed is None:
+        state = jax.tree.map(without_derivative, end.state)
+        end = eqx.tree_at(lambda end: end.state, end, state)
     return _equilibrium(lanes, end, tolerance, newest=newest)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 
 from holoprop._types import Float, Int, PyTree, State
 from holoprop.energies import AbstractDynamics
@@ -17,11 +18,12 @@ from holoprop.relaxation._relaxation import (
 )
 
 
-# Converters, because they run before a type checker would complain in words of its own.
+# Converters, because they run before a type checker would complain in words of its own. Numbers are
+# Python's, because one of NumPy's would decide the precision of what it is multiplied with.
 def _as_tolerance(value: Any) -> Any:
     if isinstance(value, str) and value != "auto":
         raise ValueError(f'tolerance must be a positive number, "auto" or None; got {value!r}.')
-    return value
+    return float(value) if isinstance(value, np.generic) else value
 
 
 def _as_precision(value: Any) -> Any:
@@ -43,7 +45,7 @@ class AbstractUpdate(AbstractRelaxation):
         default=None, kw_only=True, static=True, converter=_as_tolerance
     )
     max_steps: int = eqx.field(default=1000, kw_only=True, static=True)
-    noise: float = eqx.field(default=0.0, kw_only=True, static=True)
+    noise: float = eqx.field(default=0.0, kw_only=True, static=True, converter=float)
 
     @abc.abstractmethod
     def update(
@@ -203,7 +205,7 @@ class GradientFlow(AbstractUpdate):
         0.1
     """
 
-    dt: float = eqx.field(static=True)
+    dt: float = eqx.field(static=True, converter=float)
     max_steps: int = eqx.field(default=20000, kw_only=True, static=True)
 
     def __check_init__(self) -> None:

@@ -18,11 +18,14 @@ class GradientCheck:
     Attributes:
         images: Examples that were looked at.
         unsettled: Examples that were left out because they did not settle.
+        unstable: Of the others, those whose free equilibrium is not found to be stable under the
+            plain dynamics (`check_stable`).
         alignment: Cosine and relative error, of the whole gradient and by layer.
     """
 
     images: int
     unsettled: int
+    unstable: int
     alignment: hp.diagnostics.Alignment
 
     def as_dict(self) -> dict[str, Any]:
@@ -34,6 +37,7 @@ class GradientCheck:
         return {
             "images": self.images,
             "unsettled": self.unsettled,
+            "unstable": self.unstable,
             "whole": pair(self.alignment.cosine, self.alignment.relative_error),
             "layers": {name: pair(*values) for name, values in self.alignment.layers.items()},
         }
@@ -54,7 +58,7 @@ def check_gradient(
         key=jax.random.key(seed),
     )
     settled = np.asarray(aux.settled)
-    _, reference = hp.value_and_grad(
+    (_, exact), reference = hp.value_and_grad(
         network,
         x[settled],
         examples.labels[settled],
@@ -62,4 +66,9 @@ def check_gradient(
         free=hp.Anderson(hp.Sequential()),
     )
     alignment = eqx.filter_jit(hp.gradient_alignment)(grads, reference)
-    return GradientCheck(len(examples), int(aux.unsettled), alignment)
+    # Of its own free phase; a state that oscillates is no equilibrium.
+    state = jax.tree.map(lambda s: s[settled], aux.state)
+    if any(map(jax.numpy.iscomplexobj, jax.tree.leaves(state))):
+        state = exact.state
+    stable = np.asarray(hp.check_stable(network, x[settled], state).stable)
+    return GradientCheck(len(examples), int(aux.unsettled), int(np.sum(~stable)), alignment)

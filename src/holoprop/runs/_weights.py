@@ -13,11 +13,14 @@ import numpy as np
 from jaxtyping import PyTree
 
 import holoprop as hp
+from holoprop._tree import as_arrays
 
 
 def named_arrays(network: hp.AbstractEnergy) -> dict[str, np.ndarray]:
     """A network's floating-point arrays by their place in it, such as `couplings[0].weight`."""
-    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(network, eqx.is_inexact_array))
+    leaves = jax.tree_util.tree_leaves_with_path(
+        eqx.filter(as_arrays(network), eqx.is_inexact_array)
+    )
     return {jax.tree_util.keystr(path).lstrip("."): np.asarray(leaf) for path, leaf in leaves}
 
 
@@ -77,6 +80,6 @@ def load_weights(network: hp.AbstractEnergy, path: str | os.PathLike[str]) -> hp
         name = jax.tree_util.keystr(key_path).lstrip(".")
         return jnp.asarray(arrays[name], leaf.dtype) if name in arrays else leaf
 
-    trainable, fixed = eqx.partition(network, eqx.is_inexact_array)
+    trainable, fixed = eqx.partition(as_arrays(network), eqx.is_inexact_array)
     loaded: PyTree[Any] = jax.tree_util.tree_map_with_path(replace, trainable)
     return eqx.combine(loaded, fixed)

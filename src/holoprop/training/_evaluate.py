@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 import holoprop as hp
+from holoprop._tree import as_parameters
 from holoprop.training._checks import check_classes
 from holoprop.training._examples import Examples
 from holoprop.training._metrics import Evaluation
@@ -72,6 +73,7 @@ def _evaluate_batch(
 
     Every example counts, settled or not: its prediction is that of the state it has reached.
     """
+    network = as_parameters(network)
     free = hp.relax(network, method.transform(inputs), relaxation=method.free, key=key)
     losses = jax.vmap(network.cost)(free.state, labels)
     logits = jax.vmap(network.logits)(free.state)

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 import holoprop as hp
+from holoprop._tree import as_arrays
 from holoprop.data import batches_per_epoch, epoch_batches
 from holoprop.training._checks import check_classes, check_values
 from holoprop.training._evaluate import evaluate
@@ -81,6 +82,7 @@ def fit(
     check_values(train)
     for examples in (train, validation):
         check_classes(method, network, examples)
+    network = as_arrays(network)
     optimiser_state = method.optimiser.init(eqx.filter(network, eqx.is_inexact_array))
     noise_key = jax.random.key(seed)
     first = min(_TRACED, batches - 1)
@@ -117,7 +119,7 @@ def fit(
                         epoch,
                         index + 1,
                         batches,
-                        sums.mean("loss"),
+                        sums.loss(),
                         sums.mean("error"),
                         sums.means("residuals"),
                         (index + 1) * batch_size / seconds,
@@ -128,7 +130,7 @@ def fit(
         on_epoch(
             EpochMetrics(
                 epoch=epoch,
-                train_loss=sums.mean("loss"),
+                train_loss=sums.loss(),
                 train_error=sums.mean("error"),
                 validation_loss=held_out.loss,
                 validation_error=held_out.error,
@@ -153,6 +155,12 @@ class _Sums:
         for batch in seen:
             for name, value in batch.items():
                 self.values.setdefault(name, []).append(value)
+
+    def loss(self) -> float:
+        """Mean over the examples, of which some batches may have fewer than others."""
+        counts = self.values["in_loss"]
+        losses = zip(self.values["loss"], counts, strict=True)
+        return float(sum(float(loss) * int(count) for loss, count in losses)) / int(sum(counts))
 
     def mean(self, name: str) -> Any:
         values = self.values[name]

@@ -9,13 +9,15 @@ class EpochMetrics:
 
     Attributes:
         epoch: From 1.
-        train_loss: Mean over the epoch's batches.
-        train_error: Fraction of 1, or None for an energy without classes.
+        train_loss: Mean over the epoch's examples that settled without a nudge, each at the network
+            before its batch's step.
+        train_error: Over all of them: fraction of 1, or None for an energy without classes.
         validation_loss: After the epoch.
         validation_error: As `train_error`.
         residuals: By phase: mean over the batches of each batch's median residual.
         steps: By phase: mean over the batches.
-        unsettled: Training examples that were left out because they did not settle.
+        unsettled: Training examples that were left out of the gradient because they did not settle
+            in every phase.
         validation_unsettled: Validation examples that did not settle; they count all the same.
         images_per_second: In training, validation not included.
         seconds: For the training, validation not included.
@@ -42,7 +44,7 @@ class Progress:
         epoch: From 1.
         batch: Batches that are done, from 1.
         batches: Of the epoch.
-        loss: Mean over the epoch so far.
+        loss: As `EpochMetrics.train_loss`, over the epoch so far.
         error: As `loss`, a fraction of 1, or None for an energy without classes.
         residuals: As `loss`, by phase.
         images_per_second: In the epoch so far.

@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 import holoprop as hp
+from holoprop._tree import as_arrays
 from holoprop.training._predictions import is_wrong
 
 
@@ -44,16 +45,18 @@ def train_step(
     Arguments:
         method: Estimator, relaxations, optimiser, transform.
         network: With a cost, and logits if there are classes.
-        optimiser_state: From `method.optimiser.init`, or from the step before.
+        optimiser_state: From `method.optimiser.init` of the network's floating-point arrays and
+            numbers, or from the step before.
         inputs: [batch, ...] on every leaf, as they are stored.
         labels: [batch] class indices, or [batch, ...] targets as the network's cost takes them.
         key: For the noise, if the relaxations have any.
 
     Returns:
         The network and the optimiser's state after the step, and what was seen of the batch at the
-        network before it, as device scalars: `loss`, `error` (None without classes), `unsettled`,
-        and by phase `residuals` and `steps`. Values are not checked: where no example settles, the
-        gradient is zero and `unsettled` is the batch's size.
+        network before it, as device scalars: `loss` and `in_loss`, the number of examples that it
+        is the mean of, `error` (None without classes), `unsettled`, and by phase `residuals` and
+        `steps`. Values are not checked: where no example settles, the gradient is zero and
+        `unsettled` is the batch's size.
 
     Example:
         >>> import jax
@@ -68,6 +71,7 @@ def train_step(
         >>> int(seen["unsettled"])
         0
     """
+    network = as_arrays(network)
     (loss, aux), grads = hp.value_and_grad(
         network,
         method.transform(inputs),
@@ -83,6 +87,7 @@ def train_step(
     )
     seen = {
         "loss": loss,
+        "in_loss": jnp.sum(aux.free_settled),
         "error": _error(aux.logits, labels),
         "unsettled": aux.unsettled,
         # Of the typical example: one that oscillates would hide all others behind its residual.
