@@ -12,6 +12,35 @@ from holoprop._types import Array, Bool, Float, Inexact, Int, Key, PyTree, State
 from holoprop.relaxation import AbstractRelaxation, Batching, Equilibrium, Problem
 
 
+class Budget(eqx.Module):
+    """What is known of the error of each example's gradient, relative to the gradient.
+
+    Attributes:
+        bias: Real [batch], as the others: of finite radius and number of points (Eq. 9).
+        settling: Of phases that are not quite at equilibrium.
+        noise: Of the noise in the phases, one standard deviation.
+        rounding: Of the precision.
+        trusted: Boolean [batch]: whether the nudges stay where s*(beta) is holomorphic, as far as
+            the states can tell.
+    """
+
+    bias: Float[Array, " batch"]
+    settling: Float[Array, " batch"]
+    noise: Float[Array, " batch"]
+    rounding: Float[Array, " batch"]
+    trusted: Bool[Array, " batch"]
+
+    @property
+    def parts(self) -> dict[str, Float[Array, " batch"]]:
+        """The errors by name."""
+        return {
+            "bias": self.bias,
+            "settling": self.settling,
+            "noise": self.noise,
+            "rounding": self.rounding,
+        }
+
+
 class Aux(eqx.Module):
     """What an estimate saw beside the gradient.
 
@@ -25,6 +54,16 @@ class Aux(eqx.Module):
             oscillating state), to start the next call from.
         imaginary: Real scalar: size of the imaginary part that was dropped from the first Fourier
             coefficient of the state, relative to the whole; zero where symmetry makes it so.
+        error: Real [batch]: estimated error of each example's gradient, relative to that gradient,
+            the sum of its parts; infinite for an example that is left out.
+        error_parts: Real [batch] each: "bias" of finite radius and number of points, "settling" of
+            phases that are not quite at equilibrium, "noise" and "rounding".
+        trusted: Boolean [batch]: examples in the gradient's mean whose nudges stay where s*(beta)
+            is holomorphic, as far as the states can tell. Where they do not, no number of points
+            makes the gradient right: use a smaller radius.
+        untrusted: Integer scalar: the others in the gradient's mean.
+        radius: Real [batch]: size of the nudges that each example's gradient is read from; zero for
+            the exact references.
     """
 
     logits: Inexact[Array, "batch classes"] | None
@@ -34,6 +73,11 @@ class Aux(eqx.Module):
     unsettled: Int[Array, ""]
     state: State
     imaginary: Float[Array, ""]
+    error: Float[Array, " batch"]
+    error_parts: dict[str, Float[Array, " batch"]]
+    trusted: Bool[Array, " batch"]
+    untrusted: Int[Array, ""]
+    radius: Float[Array, " batch"]
 
 
 class Estimate(eqx.Module):
@@ -139,7 +183,9 @@ def phase_aux(
     problem: Problem,
     first: Equilibrium,
     keep: Bool[Array, " batch"],
+    budget: Budget,
     *,
+    radius: Float[Array, " batch"] | None = None,
     steps: dict[str, Int[Array, ""]],
     residuals: dict[str, Float[Array, "*points batch"]],
     imaginary: Float[Array, ""] | None = None,
@@ -154,7 +200,22 @@ def phase_aux(
         unsettled=jnp.sum(~keep),
         state=first.state,
         imaginary=jnp.zeros((), dtype) if imaginary is None else imaginary,
+        **error_aux(budget, keep, radius),
     )
+
+
+def error_aux(
+    budget: Budget, keep: Bool[Array, " batch"], radius: Float[Array, " batch"] | None
+) -> dict[str, Any]:
+    """The part of the record that is about errors."""
+    parts = {name: jnp.where(keep, part, jnp.inf) for name, part in budget.parts.items()}
+    return {
+        "error": sum(parts.values()),
+        "error_parts": parts,
+        "trusted": keep & budget.trusted,
+        "untrusted": jnp.sum(keep & ~budget.trusted),
+        "radius": jnp.zeros_like(budget.bias) if radius is None else radius,
+    }
 
 
 def check_reference(

@@ -10,6 +10,7 @@ from jax.scipy.sparse.linalg import gmres
 from holoprop._tree import dot, real_dtype, squared_norm, where_examples
 from holoprop._types import Float, Input, PyTree, State
 from holoprop.energies import AbstractEnergy
+from holoprop.estimators._error import FREE_ERROR, left_over
 from holoprop.estimators._estimator import (
     AbstractEstimator,
     Estimate,
@@ -72,7 +73,9 @@ class Implicit(AbstractEstimator):
             return masked_mean(costs(problem, state) + pull, keep), None
 
         (energy, x), _ = by_parameters(problem, scalar)
-        aux = phase_aux(problem, free, keep, steps={}, residuals={"adjoint": residual})
+        # How the gradient depends on where the free phase ended is not known here.
+        budget = left_over(residual + FREE_ERROR * free.residual, dtype=problem.dtype)
+        aux = phase_aux(problem, free, keep, budget, steps={}, residuals={"adjoint": residual})
         return Estimate(masked_mean(costs(problem, free.state), keep), energy, x, aux)
 
     def _solve(

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from holoprop._types import Array, Float, PyTree
+from holoprop.estimators._error import FREE_ERROR, left_over
 from holoprop.estimators._estimator import (
     AbstractEstimator,
     Estimate,
@@ -73,5 +74,6 @@ class Unrolled(AbstractEstimator):
             "Unrolled: an example diverged, and backpropagation through it has no finite gradient; "
             "take it out of the batch, or use smaller weights.",
         )
-        aux = phase_aux(problem, end, keep, steps={}, residuals={})
+        budget = left_over(FREE_ERROR * end.residual, dtype=problem.dtype)
+        aux = phase_aux(problem, end, keep, budget, steps={}, residuals={})
         return Estimate(loss, energy, x, aux)

@@ -17,10 +17,12 @@ from holoprop.relaxation._batching import (
     with_batching,
 )
 from holoprop.relaxation._defaults import default_relaxation, physical_relaxation
+from holoprop.relaxation._lanes import Lanes
 from holoprop.relaxation._problem import (
     AbstractObjective,
     LinearObjective,
     Problem,
+    ScaledObjective,
     TargetObjective,
 )
 from holoprop.relaxation._relax import relax
@@ -37,11 +39,13 @@ __all__ = [
     "Batching",
     "Equilibrium",
     "GradientFlow",
+    "Lanes",
     "LinearObjective",
     "Lockstep",
     "Phase",
     "Problem",
     "RelaxationResult",
+    "ScaledObjective",
     "Sequential",
     "Slots",
     "Synchronous",

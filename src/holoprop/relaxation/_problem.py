@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from holoprop._tree import dot, holomorphic_grad, to_complex
-from holoprop._types import PyTree, Scalar, State, Target
+from holoprop._types import Array, Float, PyTree, Scalar, State, Target
 from holoprop.energies import AbstractDynamics, AbstractEnergy
 
 
@@ -38,6 +38,17 @@ class LinearObjective(AbstractObjective):
     def cost(self, energy: AbstractEnergy, state: State) -> Scalar:
         """The product v . s, without a conjugate."""
         return dot(self.cotangent, state)
+
+
+class ScaledObjective(AbstractObjective):
+    """A part of another objective: a nudge of it is so much smaller a nudge of the whole."""
+
+    whole: AbstractObjective
+    share: Float[Array, "*batch"]
+
+    def cost(self, energy: AbstractEnergy, state: State) -> Scalar:
+        """The share of the cost."""
+        return self.share * self.whole.cost(energy, state)
 
 
 class Problem(eqx.Module):
