@@ -85,7 +85,7 @@ def budget_of(problem: Problem, response: Response, nudges: Nudges) -> Budget:
 
     - settling: the nudged residuals, which are relative to the response; and the free phase's,
       which moves the point that the response is one of. Over a distance of the response's size the
-      response changes by 2 a_2 r / a_1, about twice r / rho, and so much less over the residual's.
+      response changes by 2 a_2 r / a_1, relative to itself, and in proportion over the residual's.
       States that are no deviations do not depend on where the free phase ended, but for a one-sided
       estimate, to which its distance is added as it is.
     - noise: on a whole circle of a real energy the imaginary part of c_1, which is nothing else and
@@ -108,7 +108,7 @@ def budget_of(problem: Problem, response: Response, nudges: Nudges) -> Budget:
     noise = jnp.zeros_like(first)
     if nudges.noisy:
         # One step from a noisy state to the next is the difference of two draws.
-        by_residual = free.residual * size * (1.0 if n == 1 else (2 * n) ** -0.5)
+        by_residual = _times(free.residual, size) * (1.0 if n == 1 else (2 * n) ** -0.5)
         noise = turned if measured else by_residual
     whole = real if not nudges.whole else jnp.sqrt(real**2 + imaginary**2)
     ratios = dict(zip(orders[1:], _relative(whole[1:], first), strict=True))
@@ -117,8 +117,8 @@ def budget_of(problem: Problem, response: Response, nudges: Nudges) -> Budget:
         trusted = bias < _LOST
     else:
         bias, trusted = _by_order(ratios, nudges, noise)
-    decay = jnp.minimum(bias ** (1 / n), 1)
-    sensitivity = 2 * decay * size
+    second = bias if n == 1 else ratios[2 % n]
+    sensitivity = 2 * _times(second, size)
     settling = jnp.zeros_like(first)
     if nudges.moving and measured:
         # The state lags behind by part of a step to the next point, across the circle and along it.
@@ -129,7 +129,7 @@ def budget_of(problem: Problem, response: Response, nudges: Nudges) -> Budget:
         if not plain or nudges.rule is GradientRule.FOURIER:
             settling = settling + free.residual * (1 + sensitivity)
         elif n == 1:
-            settling = settling + free.residual * size
+            settling = settling + _times(free.residual, size)
     if nudges.noisy:
         settling = jnp.zeros_like(first)
     eps = jnp.finfo(first.dtype).eps
@@ -146,10 +146,10 @@ def left_over(error: Float[Array, " batch"], *, dtype: Any) -> Budget:
 
 
 def _later_orders(n: int) -> tuple[int, ...]:
-    """The coefficients that are looked at beside the first: next to N, and in the middle."""
+    """The coefficients beside the first: the second, those next to N, those in the middle."""
     if n <= 2:
-        return ()
-    return tuple(dict.fromkeys((0, n - 1, n // 2, (n + 1) // 2)))
+        return () if n == 1 else (0,)
+    return tuple(dict.fromkeys((2, 0, n - 1, n // 2, (n + 1) // 2)))
 
 
 def _by_order(
@@ -236,6 +236,11 @@ def _lengths(tree: State, lead: int) -> Float[Array, "*lead"]:
     top = functools.reduce(jnp.maximum, largest)
     scale = jnp.where(top > 0, top, 1)[..., None]
     return top * jnp.sqrt(sum(jnp.sum(jnp.abs(leaf / scale) ** 2, axis=-1) for leaf in leaves))
+
+
+def _times(part: Array, ratio: Array) -> Array:
+    """A product of which nothing remains nothing, even if the ratio is infinite."""
+    return jnp.where(part > 0, part * ratio, 0)
 
 
 def _relative(part: Array, whole: Array) -> Array:
