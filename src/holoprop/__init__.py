@@ -48,6 +48,7 @@ from holoprop.nn import (
 from holoprop.relaxation import (
     AbstractRelaxation,
     Anderson,
+    Descent,
     Equilibrium,
     GradientFlow,
     Lockstep,
@@ -74,6 +75,7 @@ __all__ = [
     "CrossEntropy",
     "DSiLU",
     "Dense",
+    "Descent",
     "Equilibrium",
     "GradientFlow",
     "GradientRule",

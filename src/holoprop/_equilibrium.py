@@ -56,7 +56,7 @@ def equilibrium(
         estimator: The reverse rule: `Holomorphic`, `Centred`, `OneSided`, `Online`, `Implicit` or
             `Unrolled`.
         free: Relaxation of the free phase; default `Anderson(Sequential())` where the energy's
-            numerics are a fixed-point map, as a `LayeredNetwork`'s are, else `GradientFlow(0.1)`.
+            numerics are a fixed-point map, as a `LayeredNetwork`'s are, else `Descent()`.
             Without noise.
         nudged: Relaxation of the nudged phases; default as `free`. Without noise.
         init: State to start from; default the energy's own. At rest nothing depends on it: the
@@ -163,7 +163,7 @@ def _settle_free(energy: AbstractEnergy, x: PyTree[Any], init: State, settings: 
     problem = Problem(energy, x)
 
     def compute(batching: Batching) -> Equilibrium:
-        return solve(problem, Phase(settings.free, batching, newest=True), nudge=None, init=init)
+        return solve(problem, Phase(settings.free, batching), nudge=None, init=init)
 
     free = with_batching(None, problem, compute)
     if not settings.throw:
@@ -232,16 +232,15 @@ def _pull_back(
     cotangent: State,
     settings: _Settings,
 ) -> tuple[PyTree[Any], PyTree[Any]]:
-    leaves = jax.tree.leaves(cotangent)
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
-    pulls = jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in leaves]))
-    # A cotangent that is no number makes a gradient that is none, by way of no nudge.
-    cotangent = jax.tree.map(lambda c: jnp.where(finite, c, 0), cotangent)
+    finite = jnp.all(
+        jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(cotangent)])
+    )
     # What is linear in the cotangent has the same derivatives for a scale that is taken as fixed.
     _, length, largest = unit(jax.lax.stop_gradient(cotangent))
+    # A cotangent that is no number makes a gradient that is none, by way of no nudge.
+    cotangent = jax.tree.map(lambda c: jnp.where(finite, c, 0), cotangent)
     cotangent = scaled(cotangent, 1 / largest, 1 / length)
-    # None makes exactly none: what a rule reads then is rounding.
-    length = jnp.where(finite, jnp.where(pulls, length, 0), jnp.nan)
+    length = jnp.where(finite, length, jnp.nan)
     # Estimators with phases begin at the equilibrium already found; BPTT takes all steps again.
     start = init if settings.estimator.from_start else state
     problem = Problem(energy, x, LinearObjective(cotangent))

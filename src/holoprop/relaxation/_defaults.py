@@ -2,6 +2,7 @@
 
 from holoprop.energies import AbstractEnergy
 from holoprop.relaxation._anderson import Anderson
+from holoprop.relaxation._descent import Descent
 from holoprop.relaxation._relaxation import AbstractRelaxation, Tolerance
 from holoprop.relaxation._updates import GradientFlow, Sequential, Synchronous
 
@@ -9,16 +10,16 @@ from holoprop.relaxation._updates import GradientFlow, Sequential, Synchronous
 def default_relaxation(
     energy: AbstractEnergy, *, mixed: bool, tolerance: Tolerance = None
 ) -> AbstractRelaxation:
-    """Sweeps where the energy's numerics are a fixed-point map, else `GradientFlow(0.1)`.
+    """Sweeps where the energy's numerics are a fixed-point map, else `Descent()`.
 
     Arguments:
         energy: To be relaxed.
         mixed: Whether sweeps are Anderson-mixed: for gradients, where only the equilibrium counts;
             not where the way there is looked at.
-        tolerance: Of the sweeps.
+        tolerance: Of either.
     """
     if not energy.numerics().fixed_point_map:
-        return GradientFlow(0.1)
+        return Descent(tolerance=tolerance)
     sweeps = Sequential(tolerance=tolerance)
     return Anderson(sweeps) if mixed else sweeps
 

@@ -154,6 +154,14 @@ def _train(config: TrainConfig, preset: str, told: Listener) -> Outcome:
         told.on_progress(progress)
 
     def on_epoch(metrics: EpochMetrics) -> None:
+        # Once is enough for a run.
+        if metrics.untrusted and not any(m.untrusted for m in history):
+            told.on_warning(
+                f"in epoch {metrics.epoch} the nudges of {metrics.untrusted} examples leave the "
+                "region where the equilibrium is holomorphic, and their gradients are wrong: use a "
+                "smaller radius or nudge, or --estimator.max-error for a radius of each example's "
+                "own."
+            )
         history.append(metrics)
         run.add_metrics(metrics)
         told.on_epoch(metrics)

@@ -138,6 +138,8 @@ def fit(
                 steps=sums.means("steps"),
                 unsettled=int(sum(sums.values["unsettled"])),
                 validation_unsettled=held_out.unsettled,
+                untrusted=int(sum(sums.values["untrusted"])),
+                gradient_error=sums.gradient_error(),
                 images_per_second=batches * batch_size / seconds,
                 seconds=seconds,
             )
@@ -165,6 +167,15 @@ class _Sums:
     def mean(self, name: str) -> Any:
         values = self.values[name]
         return None if values[0] is None else float(np.mean(values))
+
+    def gradient_error(self) -> dict[str, float]:
+        errors = np.concatenate(self.values["gradient_error"])
+        errors = np.minimum(errors[~np.isnan(errors)], 1)
+        return {
+            "mean": float(np.mean(errors)),
+            "median": float(np.median(errors)),
+            "largest": float(np.max(errors)),
+        }
 
     def means(self, name: str) -> dict[str, float]:
         values = self.values[name]
