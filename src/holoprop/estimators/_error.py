@@ -134,6 +134,8 @@ def budget_of(problem: Problem, response: Response, nudges: Nudges) -> Budget:
         settling = jnp.zeros_like(first)
     eps = jnp.finfo(first.dtype).eps
     rounding = eps * (_ROUNDINGS + (size if plain else sensitivity))
+    # What noise, rounding and unfinished settling look like says nothing of the circle.
+    trusted |= bias <= settling + noise + rounding
     return jax.lax.stop_gradient(Budget(bias, settling, noise, rounding, trusted))
 
 
@@ -180,9 +182,9 @@ def _missed(problem: Problem, response: Response, deviations: list[State], n: in
     guess = jax.tree.map(
         lambda d: jnp.tensordot(jnp.asarray(weights, d.dtype), d, 1), deviations[0]
     )
-    start = jax.tree.map(jnp.zeros_like, guess)
+    start = None
     if response.form is StateForm.PLAIN:
-        start = jax.tree.map(lambda c, d: c + d, centre, start)
+        start = jax.tree.map(lambda c, d: c.astype(d.dtype), centre, guess)
         guess = jax.tree.map(lambda c, d: c + d, centre, guess)
     else:
         problem = Problem(problem.energy, problem.x, problem.objective, centre)
@@ -190,13 +192,22 @@ def _missed(problem: Problem, response: Response, deviations: list[State], n: in
     return order * _relative(missed, whole)
 
 
-def _step(problem: Problem, state: State, nudge: Inexact[Array, ""]) -> Float[Array, " batch"]:
-    """Size of one step of each example, as far as it tells."""
+def _step(
+    problem: Problem, state: State | None, nudge: Inexact[Array, ""]
+) -> Float[Array, " batch"]:
+    """Size of one step of each example, as far as it tells; from no deviation if state is None."""
     numerics = problem.energy.numerics()
 
     def one(dynamics: AbstractDynamics, state: State) -> State:
-        return numerics.nudged_part(dynamics.synchronous(dynamics.extend(state), None)[1])
+        extended = dynamics.extend(state)
+        if at_rest:
+            # The extended state of zero is zero: no need to compute it.
+            extended = jax.tree.map(jnp.zeros_like, extended)
+        return numerics.nudged_part(dynamics.synchronous(extended, None)[1])
 
+    at_rest = state is None
+    if state is None:
+        state = jax.tree.map(lambda c: jnp.zeros(c.shape, nudge.dtype), problem.centre)
     return _lengths(Lanes.of(problem, nudge, None).map(one, state), 1)
 
 
