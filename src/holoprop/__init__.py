@@ -14,6 +14,7 @@ from holoprop.diagnostics import (
     check_stable,
     gradient_alignment,
     stability_map,
+    tune,
 )
 from holoprop.energies import AbstractEnergy, HopfieldNetwork, LayeredNetwork, mlp, vgg
 from holoprop.estimators import (
@@ -107,6 +108,7 @@ __all__ = [
     "mlp",
     "relax",
     "stability_map",
+    "tune",
     "value_and_grad",
     "vgg",
 ]

@@ -232,15 +232,16 @@ def _pull_back(
     cotangent: State,
     settings: _Settings,
 ) -> tuple[PyTree[Any], PyTree[Any]]:
-    finite = jnp.all(
-        jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(cotangent)])
-    )
-    # What is linear in the cotangent has the same derivatives for a scale that is taken as fixed.
-    _, length, largest = unit(jax.lax.stop_gradient(cotangent))
+    leaves = jax.tree.leaves(cotangent)
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+    pulls = jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in leaves]))
     # A cotangent that is no number makes a gradient that is none, by way of no nudge.
     cotangent = jax.tree.map(lambda c: jnp.where(finite, c, 0), cotangent)
+    # What is linear in the cotangent has the same derivatives for a scale that is taken as fixed.
+    _, length, largest = unit(jax.lax.stop_gradient(cotangent))
     cotangent = scaled(cotangent, 1 / largest, 1 / length)
-    length = jnp.where(finite, length, jnp.nan)
+    # None makes exactly none: what a rule reads then is rounding.
+    length = jnp.where(finite, jnp.where(pulls, length, 0), jnp.nan)
     # Estimators with phases begin at the equilibrium already found; BPTT takes all steps again.
     start = init if settings.estimator.from_start else state
     problem = Problem(energy, x, LinearObjective(cotangent))

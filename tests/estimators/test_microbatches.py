@@ -50,10 +50,10 @@ def test_microbatches_weigh_as_many_examples_as_have_settled() -> None:
 
 
 def test_microbatches_whose_examples_fail_under_a_nudge() -> None:
-    # A target of a hundred times the weight: its example has a loss, and no gradient.
+    # A target of a thousand times the weight: its example has a loss, and no gradient.
     network, x, labels = case(8)
     y = np.eye(4)[np.asarray(labels)]
-    y[[1, 2, 6]] *= 100
+    y[[1, 2, 6]] *= 1000
     options: dict[str, Any] = {"free": hp.Anderson(), "nudged": hp.Sequential()}
     options["estimator"] = hp.Holomorphic(0.3, 4)
     (loss, aux), grads = hp.value_and_grad(network, x, y, **options)

@@ -77,6 +77,12 @@ def point_groups(points: int, part: ComplexPart, *, real: bool, half: bool) -> l
     return groups
 
 
+def real_states(points: int, *, noisy: bool) -> int:
+    """How many real states the points of a circle make, by which their steps cost."""
+    groups = point_groups(points, ComplexPart.BOTH, real=True, half=not noisy)
+    return sum(len(g.nudges) * (1 if g.is_real else 2) for g in groups)
+
+
 def _group(
     k: np.ndarray, points: int, part: ComplexPart, *, is_real: bool, multiplicity: float
 ) -> PointGroup:
