@@ -169,7 +169,7 @@ def test_mixing_is_not_mixed_again():
 
 
 class TwoPrecisions(hp.AbstractEnergy):
-    """A state whose leaves have different precisions."""
+    """A starting state whose leaves have different precisions; it settles in the wider one."""
 
     def energy(self, state, x):
         a, b = state
@@ -181,8 +181,8 @@ class TwoPrecisions(hp.AbstractEnergy):
 
 def test_leaves_of_different_precisions():
     found = hp.relax(TwoPrecisions(), np.ones(2), relaxation=hp.Anderson(hp.GradientFlow(0.5)))
-    assert [leaf.dtype for leaf in found.state] == [jnp.float32, jnp.float64]
-    np.testing.assert_allclose(found.state, np.full((2, 2), 1 / 0.7), rtol=1e-5)
+    assert [leaf.dtype for leaf in found.state] == [jnp.float64, jnp.float64]
+    np.testing.assert_allclose(found.state, np.full((2, 2), 1 / 0.7), rtol=1e-11)
 
 
 def test_slope_at_nothing():

@@ -16,10 +16,11 @@ def default_relaxation(
         energy: To be relaxed.
         mixed: Whether sweeps are Anderson-mixed: for gradients, where only the equilibrium counts;
             not where the way there is looked at.
-        tolerance: Of either.
+        tolerance: Of the sweeps.
     """
     if not energy.numerics().fixed_point_map:
-        return Descent(tolerance=tolerance)
+        # Nudges are in units of the energy, and "auto" knows those of layered networks alone.
+        return Descent()
     sweeps = Sequential(tolerance=tolerance)
     return Anderson(sweeps) if mixed else sweeps
 

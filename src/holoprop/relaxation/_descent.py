@@ -31,11 +31,9 @@ _LONGER = 10.0
 # The shortest of so many steps is taken where the two rules differ by more than the share.
 _MEMORY, _SHARE = 5, 0.5
 # How fast a long step is forgotten in the estimate of the distance.
-_FORGET = 0.95
+_FORGET = 0.99
 # Rounding of a slope over its curvature, in units of the precision times the size of the state.
 _ROUNDING = 4.0
-# Rounding may take so many of the digits, as a power of the precision.
-_DIGITS = 1 / 3
 
 
 class Descent(AbstractRelaxation):
@@ -85,6 +83,11 @@ class Descent(AbstractRelaxation):
     def noise(self) -> float:
         """None."""
         return 0.0
+
+    @property
+    def knows_curvature(self) -> bool:
+        """By the lengths of its steps."""
+        return True
 
     def init(self, lanes: Lanes, extended: PyTree[Any]) -> "_Carry":
         """The state, its slope and the curvatures there."""
@@ -146,33 +149,49 @@ def _move(dynamics: AbstractDynamics, state: State) -> State:
 
 def _begin(dynamics: AbstractDynamics, state: State) -> _Carry:
     move = _move(dynamics, state)
-    curvatures = _curvatures(lambda s: _move(dynamics, s), jax.lax.stop_gradient(state))
-    curvatures = jax.lax.stop_gradient(curvatures)
-    start = tuple(root_mean_square(leaf) for leaf in jax.tree.leaves(state))
+    at, still = jax.lax.stop_gradient((state, move))
+    _, along = jax.linearize(lambda s: _move(dynamics, s), at)
+    curvatures = _curvatures(along, at)
     dtype = jnp.result_type(*jax.tree.leaves(state))
     precision = jnp.finfo(dtype)
     return _Carry(
         state=state,
         move=_scaled(move, curvatures),
         curvatures=curvatures,
-        start=start,
+        start=tuple(root_mean_square(leaf) for leaf in jax.tree.leaves(at)),
         length=jnp.ones((), dtype),
         short=jnp.full(_MEMORY, jnp.inf, dtype),
-        # Nothing is known of soft modes, so that nothing but a slope of zero has settled.
-        longest=jnp.full((), 1 / precision.eps, precision.dtype),
+        longest=_way(along, still, curvatures).astype(precision.dtype),
         climbs=jnp.array(False),
     )
 
 
-def _curvatures(move: Callable[[State], State], state: State) -> tuple[RealScalar, ...]:
-    """The largest curvature of each leaf alone, all others held, by power iteration."""
+def _way(
+    along: Callable[[State], State], move: State, curvatures: tuple[RealScalar, ...]
+) -> RealScalar:
+    """The length of a step along the slope to where it ends by its own curvature, if it does."""
+    way = _scaled(move, curvatures)
+    peak = _peak(way)
+    way = jax.tree.map(lambda w: (w / _nonzero(peak)).astype(w.dtype), way)
+    turn = _scaled(jax.tree.map(lambda t: -t, along(way)), curvatures)
+    weights = _weights(curvatures)
+    whole, curve = jnp.real(_inner(way, way, weights)), jnp.real(_inner(way, turn, weights))
+    return jnp.where(curve > 0, whole / _nonzero(curve), 1 / jnp.finfo(whole.dtype).eps)
+
+
+def _curvatures(along: Callable[[State], State], state: State) -> tuple[RealScalar, ...]:
+    """The largest curvature of each leaf alone, all others held, by power iteration.
+
+    Arguments:
+        along: Minus the curvature times a displacement.
+        state: Where that is.
+    """
     leaves, structure = jax.tree.flatten(state)
     keys = jax.random.split(jax.random.key(0), len(leaves))
     first = [
         jax.random.normal(key, leaf.shape, real_dtype(leaf)).astype(leaf.dtype)
         for key, leaf in zip(keys, leaves, strict=True)
     ]
-    _, along = jax.linearize(move, state)
 
     def largest(place: Int[Array, ""]) -> RealScalar:
         def alone(vector: list[Array]) -> tuple[list[Array], RealScalar]:
@@ -241,8 +260,8 @@ def _lengthened(carry: _Carry, state: State, move: State) -> _Carry:
     # Where no curvature is seen, or a negative one, a longer step is needed to see it or to leave.
     further = jnp.where(_any_above(move, rounding), _LONGER * carry.length, 1)
     length = jnp.where(usable, length, further)
-    first = carry.longest >= 1 / precision.eps
-    longest = jnp.maximum(jnp.abs(long), jnp.where(first, 0, _FORGET * carry.longest))
+    unknown = carry.longest >= 1 / precision.eps
+    longest = jnp.maximum(jnp.abs(long), jnp.where(unknown, 0, _FORGET * carry.longest))
     return _Carry(
         state=state,
         move=move,
@@ -267,15 +286,12 @@ def _distance(carry: _Carry, origin: State | None, goal: Goal) -> Distance:
     slopes = [root_mean_square(m) for m in jax.tree.leaves(carry.move)]
     precision = jnp.finfo(real_dtype(carry.state))
     longest = jnp.where(carry.climbs, 1 / precision.eps, carry.longest)
+    # A slope that is rounding may be small by accident; none at all is not.
     distances = [
-        jnp.where(slope > 0, longest * (slope / unit), 0)
-        for slope, unit in zip(slopes, units, strict=True)
+        jnp.where(slope > 0, longest * (jnp.maximum(slope, precision.eps * size) / unit), 0)
+        for slope, size, unit in zip(slopes, sizes, units, strict=True)
     ]
-    if goal.rounding is not None:
-        grown = goal.rounding / 2 * longest
-        allowed = jnp.clip(grown, goal.rounding, float(precision.eps) ** _DIGITS)
-        goal = Goal(goal.tolerance, allowed)
-    return near_enough(distances, sizes, units, goal)
+    return near_enough(distances, sizes, units, goal.after(longest, precision.dtype))
 
 
 def _scaled(move: State, curvatures: tuple[RealScalar, ...]) -> State:

@@ -9,6 +9,7 @@ the size of what is sought, and for the leaf where it is largest, is the residua
 import functools
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -24,6 +25,8 @@ _BOUND = 1e16
 _ROUNDING = 2.0
 # Of the last move's distance, so much is taken to be left at least after it.
 _LEAST_RATE = 0.2
+# Rounding may take so many of the digits, as a power of the precision.
+_DIGITS = 1 / 3
 
 
 class Goal(eqx.Module):
@@ -37,6 +40,16 @@ class Goal(eqx.Module):
 
     tolerance: float | RealScalar
     rounding: float | RealScalar | None
+
+    def after(self, moves: RealScalar, dtype: Any) -> "Goal":
+        """The same where the slope's rounding is so many moves of length one from the end.
+
+        Rounding may grow with them up to a third of the digits.
+        """
+        if self.rounding is None:
+            return self
+        most = float(jnp.finfo(dtype).eps) ** _DIGITS
+        return Goal(self.tolerance, jnp.clip(self.rounding * moves, self.rounding, most))
 
 
 class Distance(eqx.Module):
@@ -147,7 +160,7 @@ def along_the_slope(
         jnp.where(length > 0, moves * (length / unit), 0.0)
         for length, unit in zip(lengths, units, strict=True)
     ]
-    return near_enough(distances, sizes, units, goal)
+    return near_enough(distances, sizes, units, goal.after(moves, precision.dtype))
 
 
 def sizes_and_units(

@@ -76,6 +76,11 @@ class AbstractRelaxation(eqx.Module):
         """Whether a phase to a tolerance starts from a feed-forward pass, where there is one."""
         return False
 
+    @property
+    def knows_curvature(self) -> bool:
+        """Whether its distances are by the energy's curvature, and not by moves alone."""
+        return False
+
     @abc.abstractmethod
     def init(self, lanes: Lanes, extended: PyTree[Any]) -> PyTree[Any]:
         """What the loop carries for lanes that start at extended states, [lanes, ...]."""
