@@ -73,7 +73,8 @@ def test_slow_modes(name: str, soft: float, dtype: Any) -> None:
         assert 0.3 * true <= found.residual[0] <= 3 * true
         return
     assert found.result[0] == SETTLED
-    assert true <= 1.5e-4
+    # Estimated, in float32 from moves of a few roundings.
+    assert true <= (2e-4 if dtype == np.float32 else 1.5e-4)
     # And not far better than was asked for.
     if name in ("flow", "synchronous") and soft < 1:
         assert distance(found, energy.rest) >= 1e-5
