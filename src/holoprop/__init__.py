@@ -70,10 +70,11 @@ def load(run: str | _os.PathLike[str]) -> AbstractEnergy:
         run: Its folder, or `owner/name` on the Hugging Face hub.
 
     Returns:
-        The network, with the run's weights in their precision.
+        The network, with the run's weights in their precision; those of its last checkpoint if it
+        has not ended.
 
     Raises:
-        FileNotFoundError: If there is no run, or it has not ended.
+        FileNotFoundError: If there is no run, or it has no weights yet.
         ValueError: If its files are damaged, or the hub does not have it.
     """
     # Data sets and drawing are imported by those alone who use runs.

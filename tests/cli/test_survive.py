@@ -15,12 +15,15 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 import terminal
 from terminal import FILES, call, files, parse, refuses, write_digits
 
+import holoprop as hp
 from holoprop.cli import _train as drawing
 from holoprop.cli._signals import stoppable
+from holoprop.runs import versions
 from holoprop.runs._checkpoints import Checkpoints
 from holoprop.runs._curves import draw_curves
 from holoprop.runs._gradient_check import check_gradient
@@ -319,6 +322,31 @@ def test_other_data_are_refused(digits, monkeypatch):
     refuses("resume", folder, words=("data", "does not exist"))
     write_digits(data, train=120)
     refuses("resume", folder, words=("has 3 batches, and had 4", "as they were"))
+
+
+def test_other_precision_is_refused(digits, monkeypatch):
+    folder = interrupted(digits, monkeypatch)
+    with jax.enable_x64(False):
+        refuses("resume", folder, words=("JAX-ENABLE-X64=1", "again"))
+
+
+def test_other_versions_are_said(digits, whole, monkeypatch):
+    folder = interrupted(digits, monkeypatch)
+    found = versions()
+    monkeypatch.setattr("holoprop.runs._keeper.versions", lambda: found | {"jax": "9.9.9"})
+    answer = call("resume", folder)
+    assert answer.code == 0
+    assert answer.err.startswith(f"holoprop resume: the run began with jax {found['jax']}: ")
+    assert outcome(folder) == whole
+
+
+def test_network_of_the_last_checkpoint_can_be_loaded(digits, monkeypatch):
+    folder = interrupted(digits, monkeypatch, *OFTEN)
+    saved = Checkpoints(folder / "checkpoints", keep=3).newest(pytest.fail)
+    leaves = jax.tree.leaves(hp.load(folder))
+    for index, leaf in enumerate(leaves):
+        np.testing.assert_array_equal(leaf, saved.arrays["leaves"][str(index)])
+    assert len(leaves) == 4
 
 
 def test_damaged_checkpoint_is_said_and_the_one_before_is_used(digits, whole, monkeypatch):

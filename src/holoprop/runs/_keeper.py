@@ -14,6 +14,7 @@ from holoprop.runs._checkpoints import Checkpoints, Saved
 from holoprop.runs._config import TrainConfig
 from holoprop.runs._files import reason
 from holoprop.runs._json import as_json
+from holoprop.runs._provenance import versions
 from holoprop.runs._run_folder import RunFolder
 from holoprop.training import EpochMetrics, TrainState
 
@@ -51,7 +52,7 @@ class Keeper:
         self.run, self.preset, self.config, self.batches = run, preset, config, batches
         self.history, self.should_stop, self.on_warning = history, should_stop, on_warning
         self.checkpoints = Checkpoints(run.checkpoints, keep=config.checkpoints.keep)
-        # The last one that was written, and the last one that was due.
+        # Of the last one that was written, and of the last one that was due.
         self.saved_step = self.due_step = self._step(start)
         self.due_at, self.is_failing = time.monotonic(), False
 
@@ -77,16 +78,14 @@ class Keeper:
 
     def how_to_go_on(self) -> str:
         """How a run that has stopped can be continued."""
-        steps = self.checkpoints.steps
-        since = f"step {steps[0]}" if steps else "its beginning"
+        since = f"step {self.saved_step}" if self.saved_step else "its beginning"
         return f"go on from {since} with: holoprop resume {shlex.quote(str(self.run.path))}"
 
     def last_good(self) -> str:
         """Where the last checkpoint is that was written while all was well."""
-        steps = self.checkpoints.steps
-        if not steps:
+        if not self.saved_step:
             return "There is no checkpoint yet."
-        return f"The last good checkpoint is {self.run.checkpoints / str(steps[0])}."
+        return f"The last good checkpoint is {self.run.checkpoints / str(self.saved_step)}."
 
     def _step(self, state: TrainState) -> int:
         return (state.epoch - 1) * self.batches + state.batch
@@ -102,6 +101,8 @@ class Keeper:
             "preset": self.preset,
             "config": as_json(self.config),
             "batches": self.batches,
+            "versions": versions(),
+            "double": jax.config.read("jax_enable_x64"),
             "history": [dataclasses.asdict(metrics) for metrics in self.history],
         }
         try:
@@ -118,8 +119,38 @@ class Keeper:
             self.saved_step, self.is_failing = step, False
 
 
-def history_of(record: dict[str, Any]) -> list[EpochMetrics]:
-    """The metrics in a checkpoint's record."""
+def resumed_history(
+    record: dict[str, Any], *, batches: int, on_warning: Callable[[str], None]
+) -> list[EpochMetrics]:
+    """The metrics in a checkpoint's record, where the run can go on from it as it was.
+
+    Arguments:
+        record: Of the checkpoint.
+        batches: In an epoch, now.
+        on_warning: Told where the run goes on with other versions than it began with.
+
+    Raises:
+        ValueError: If the data have another size, or JAX computes in another precision.
+    """
+    if record["batches"] != batches:
+        raise ValueError(
+            f"an epoch has {batches} batches, and had {record['batches']} when the run began: give "
+            "the data as they were."
+        )
+    if record["double"] != jax.config.read("jax_enable_x64"):
+        raise ValueError(
+            f"the run began with JAX_ENABLE_X64={int(record['double'])}: set it so again."
+        )
+    others = [
+        f"{name} {record['versions'].get(name)}"
+        for name, version in versions().items()
+        if record["versions"].get(name) != version
+    ]
+    if others:
+        on_warning(
+            f"the run began with {', '.join(others)}: what it comes to may differ in the last "
+            "digits."
+        )
     return [EpochMetrics(**metrics) for metrics in record["history"]]
 
 

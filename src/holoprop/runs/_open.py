@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ from PIL import Image, UnidentifiedImageError
 import holoprop as hp
 from holoprop.data import load_images
 from holoprop.relaxation import is_usable
+from holoprop.runs._checkpoints import Checkpoints
 from holoprop.runs._config import TrainConfig
 from holoprop.runs._hub import download, is_repository
 from holoprop.runs._images import as_examples, scale_images
 from holoprop.runs._networks import Custom
 from holoprop.runs._read_config import read_config
-from holoprop.runs._run_folder import SUMMARY, RunFolder
+from holoprop.runs._run_folder import SUMMARY, WEIGHTS, RunFolder
 from holoprop.runs._train import build_method
 from holoprop.runs._weights import with_weights
-from holoprop.training import Evaluation
+from holoprop.training import Evaluation, restored_state
 from holoprop.training import evaluate as evaluate_examples
 
 
@@ -49,10 +51,11 @@ def load(run: str | os.PathLike[str]) -> hp.AbstractEnergy:
         run: Its folder, or a repository of the hub that `push` has made.
 
     Returns:
-        The network, with the run's weights in their precision. It takes images from 0 to 1.
+        The network, with the run's weights in their precision; those of its last checkpoint if it
+        has not ended. It takes images from 0 to 1.
 
     Raises:
-        FileNotFoundError: If there is no run, or it has not ended.
+        FileNotFoundError: If there is no run, or it has no weights yet.
         ValueError: If its files are damaged, or the repository cannot be had.
     """
     return _opened(run)[2]
@@ -136,8 +139,15 @@ def _opened(run: str | os.PathLike[str]) -> tuple[Path, TrainConfig, hp.Abstract
             f"the network of {run} is built by code of its author's own "
             f"({config.network.factory}): get the code and the repository, and name its folder."
         )
-    network = with_weights(config.network.build(seed=config.seed), folder.path, as_stored=True)
-    return folder.path, config, network
+    initial = config.network.build(seed=config.seed)
+    if not (folder.path / WEIGHTS).exists():
+        checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoints.keep)
+        saved = checkpoints.newest(lambda sentence: warnings.warn(sentence, stacklevel=2))
+        if saved is not None:
+            method = build_method(config, steps=1)
+            state = restored_state(method, initial, saved.arrays, saved.record)
+            return folder.path, config, state.network
+    return folder.path, config, with_weights(initial, folder.path, as_stored=True)
 
 
 def _described(folder: Path) -> dict[str, Any]:

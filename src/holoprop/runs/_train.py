@@ -18,7 +18,7 @@ from holoprop.runs._files import reason
 from holoprop.runs._gradient_check import GradientCheck, check_gradient
 from holoprop.runs._images import as_examples, load_splits, scale_images
 from holoprop.runs._json import as_json
-from holoprop.runs._keeper import InterruptedRunError, Keeper, history_of
+from holoprop.runs._keeper import InterruptedRunError, Keeper, resumed_history
 from holoprop.runs._provenance import machine, versions
 from holoprop.runs._read_config import read_config
 from holoprop.runs._run_folder import CARD, CONFIG, CURVES, METRICS, RunFolder
@@ -193,7 +193,7 @@ def resume(
 
 
 # Of a run that was interrupted before its first checkpoint.
-_NOTHING = Saved(0, {}, {"history": []})
+_NOTHING = Saved(0, {}, {})
 
 
 @contextlib.contextmanager
@@ -232,13 +232,8 @@ def _train(
     start = first_state(method, initial)
     history: list[EpochMetrics] = []
     if saved is not None:
-        history = history_of(saved.record)
         if saved.step:
-            if saved.record["batches"] != batches:
-                raise ValueError(
-                    f"{train_images.name} has {batches} batches, and had "
-                    f"{saved.record['batches']} when the run began: give the data as they were."
-                )
+            history = resumed_history(saved.record, batches=batches, on_warning=told.on_warning)
             start = restored_state(method, initial, saved.arrays, saved.record)
         # What later epochs had left would come twice.
         _write(told, run.path / METRICS, lambda: run.write_metrics(history))
