@@ -76,6 +76,12 @@ def load(run: str | _os.PathLike[str]) -> AbstractEnergy:
     Raises:
         FileNotFoundError: If there is no run, or it has no weights yet.
         ValueError: If its files are damaged, or the hub does not have it.
+
+    Example:
+        >>> load("nowhere")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: there is no run at nowhere: name a run's folder.
     """
     # Data sets and drawing are imported by those alone who use runs.
     network: AbstractEnergy = _importlib.import_module("holoprop.runs").load(run)

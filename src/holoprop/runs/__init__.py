@@ -10,13 +10,13 @@ use of that. It may import the library's public names,
 from holoprop.runs._config import CheckpointConfig, OptimiserConfig, TrainConfig
 from holoprop.runs._gradient_check import GradientCheck
 from holoprop.runs._hub import push
-from holoprop.runs._keeper import InterruptedRunError
 from holoprop.runs._networks import AbstractNetwork, Custom, Mlp
 from holoprop.runs._open import Prediction, evaluate, load, predict
 from holoprop.runs._presets import Preset, presets
 from holoprop.runs._provenance import machine, versions
 from holoprop.runs._read_config import read_config
 from holoprop.runs._run_folder import RunFolder
+from holoprop.runs._saver import InterruptedRunError
 from holoprop.runs._train import Listener, Outcome, build_method, resume, train
 from holoprop.runs._weights import load_weights
 

@@ -57,6 +57,12 @@ def load(run: str | os.PathLike[str]) -> hp.AbstractEnergy:
     Raises:
         FileNotFoundError: If there is no run, or it has no weights yet.
         ValueError: If its files are damaged, or the repository cannot be had.
+
+    Example:
+        >>> load("nowhere")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: there is no run at nowhere: name a run's folder.
     """
     return _opened(run)[2]
 

@@ -18,10 +18,10 @@ from holoprop.runs._files import reason
 from holoprop.runs._gradient_check import GradientCheck, check_gradient
 from holoprop.runs._images import as_examples, load_splits, scale_images
 from holoprop.runs._json import as_json
-from holoprop.runs._keeper import InterruptedRunError, Keeper, resumed_history
 from holoprop.runs._provenance import machine, versions
 from holoprop.runs._read_config import read_config
 from holoprop.runs._run_folder import CARD, CONFIG, CURVES, METRICS, RunFolder
+from holoprop.runs._saver import InterruptedRunError, Saver, resumed_history
 from holoprop.training import (
     DivergedError,
     EpochMetrics,
@@ -237,7 +237,7 @@ def _train(
             start = restored_state(method, initial, saved.arrays, saved.record)
         # What later epochs had left would come twice.
         _write(told, run.path / METRICS, lambda: run.write_metrics(history))
-    keeper = Keeper(
+    saver = Saver(
         run,
         preset,
         config,
@@ -265,7 +265,7 @@ def _train(
 
     if should_stop():
         raise InterruptedRunError(
-            f"interrupted; {keeper.how_to_go_on()}"
+            f"interrupted; {saver.how_to_go_on()}"
             if started
             else "interrupted before the first step: nothing was written."
         )
@@ -289,11 +289,11 @@ def _train(
             max_unsettled=config.max_unsettled,
             profile=run.profile if config.profile else None,
             on_progress=on_progress,
-            on_state=keeper.on_state,
+            on_state=saver.on_state,
             on_epoch=on_epoch,
         )
     except DivergedError as error:
-        raise DivergedError(f"{error} {keeper.last_good()}" if started else str(error)) from error
+        raise DivergedError(f"{error} {saver.last_good()}" if started else str(error)) from error
 
     # `fit` has brought it to the end: whoever stops the run now goes on from here.
     end = start
@@ -302,16 +302,16 @@ def _train(
     except OSError as error:
         raise OSError(
             f"the weights cannot be written to {run.path} ({reason(error)}): make room, then "
-            + keeper.how_to_go_on()
+            + saver.how_to_go_on()
         ) from error
     _write(told, run.path / CURVES, lambda: run.draw(lambda part: draw_curves(history, part)))
     test = None
     if test_images is not None:
-        keeper.on_state(end)
+        saver.on_state(end)
         told.on_stage("testing")
         test = evaluate(method, network, as_examples(test_images), seed=config.seed)
     # Both last: what they compile would otherwise keep the first training step waiting.
-    keeper.on_state(end)
+    saver.on_state(end)
     told.on_stage("comparing gradients with implicit ones")
     before, after = (
         check_gradient(method, n, sample, seed=config.seed) for n in (initial, network)
@@ -337,7 +337,7 @@ def _train(
     except OSError as error:
         raise OSError(
             f"the summary cannot be written to {run.path} ({reason(error)}): make room, then "
-            + keeper.how_to_go_on()
+            + saver.how_to_go_on()
         ) from error
     return Outcome(network, run, history[-1], test, before, after, summary)
 

@@ -17,7 +17,12 @@ _REMEDIES = (
 
 
 class DivergedError(RuntimeError):
-    """Training was stopped because it led nowhere; the message says why, and what helps."""
+    """Training was stopped because it led nowhere; the message says why, and what helps.
+
+    Example:
+        >>> issubclass(DivergedError, RuntimeError)
+        True
+    """
 
 
 def check_progress(

@@ -39,20 +39,7 @@ class TrainState:
     bad_looks: int = 0
 
     def saved(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What brings it back: a tree of NumPy arrays, and a record for JSON.
-
-        Example:
-            >>> import optax
-            >>> network = hp.mlp([4, 3, 2], key=jax.random.key(0))
-            >>> method = Method(
-            ...     hp.Centred(0.1), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), jnp.array
-            ... )
-            >>> saved = first_state(method, network).saved()
-            >>> other = hp.mlp([4, 3, 2], key=jax.random.key(1))
-            >>> again = restored_state(method, other, *saved).network
-            >>> bool(jnp.all(again.readout.weight == network.readout.weight))
-            True
-        """
+        """What brings it back: a tree of NumPy arrays, and a record for JSON."""
         leaves = jax.tree.leaves(_changing(self.network, self.optimiser_state))
         self.seen = jax.device_get(self.seen)
         arrays = {f"{index}": np.asarray(leaf) for index, leaf in enumerate(leaves)}
@@ -72,7 +59,21 @@ class TrainState:
 
 
 def first_state(method: Method, network: hp.AbstractEnergy) -> TrainState:
-    """Where training of a network begins."""
+    """Where training of a network begins.
+
+    Arguments:
+        method: Its optimiser is used.
+        network: At its initial weights.
+
+    Example:
+        >>> import optax
+        >>> method = Method(
+        ...     hp.Centred(0.1), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), jnp.array
+        ... )
+        >>> state = first_state(method, hp.mlp([4, 3, 2], key=jax.random.key(0)))
+        >>> state.epoch, state.batch
+        (1, 0)
+    """
     network = as_arrays(network)
     return TrainState(network, method.optimiser.init(eqx.filter(network, eqx.is_inexact_array)))
 
@@ -93,6 +94,17 @@ def restored_state(
 
     Raises:
         ValueError: If the arrays are not those of the network and the optimiser.
+
+    Example:
+        >>> import optax
+        >>> one, other = (hp.mlp([4, 3, 2], key=jax.random.key(seed)) for seed in (0, 1))
+        >>> method = Method(
+        ...     hp.Centred(0.1), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), jnp.array
+        ... )
+        >>> arrays, record = first_state(method, one).saved()
+        >>> again = restored_state(method, other, arrays, record).network
+        >>> bool(jnp.all(again.readout.weight == one.readout.weight))
+        True
     """
     first = first_state(method, network)
     changing = _changing(first.network, first.optimiser_state)

@@ -23,7 +23,7 @@ class InterruptedRunError(Exception):
     """A run was asked to stop, and did; the message says how it goes on."""
 
 
-class Keeper:
+class Saver:
     """Saves a run every so often, and when it is asked to stop.
 
     Arguments:
