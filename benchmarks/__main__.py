@@ -14,12 +14,14 @@ import jax
 
 from benchmarks import (
     backprop,
+    budget,
     cnn,
     costs,
     deviation,
     limit,
     mnist,
     model,
+    physical,
     precision,
     report,
     tolerance,
@@ -42,6 +44,8 @@ _ROWS: dict[str, Callable[[Setting], list[Row]]] = {
     "model": model.model_rows,
     "precision": precision.precision_rows,
     "deviation": deviation.deviation_rows,
+    "budget": budget.budget_rows,
+    "physical": physical.physical_rows,
     "references": backprop.reference_rows,
 }
 

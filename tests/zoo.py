@@ -115,3 +115,33 @@ def convolution(below, weight, padding):
         window = below[i : i + kernel_height, j : j + kernel_width]
         out[i, j] = np.tensordot(window, weight, axes=3)
     return out
+
+
+def branching(seed: int) -> tuple[Any, Any, Any]:
+    """Five Gaussian inputs, one of which has a branch point of s*(beta) near 0.2."""
+    network = hp.mlp([9, 7, 5, 6, 3], key=jax.random.key(seed))
+    return network, jax.random.normal(jax.random.key(1), (5, 9)), jnp.array([0, 1, 2, 0, 1])
+
+
+MIXED = {"free": hp.Anderson(), "nudged": hp.Anderson()}
+
+
+@eqx.filter_jit
+def each(network: Any, x: Any, y: Any, estimator: Any, relaxations: Any, key: Any = None) -> Any:
+    """Gradient and record of every example by itself."""
+
+    def one(x: Any, y: Any) -> Any:
+        x, y = jax.tree.map(lambda a: a[None], (x, y))
+        (_, aux), grads = hp.value_and_grad(
+            network, x, y, estimator=estimator, key=key, throw=False, **relaxations
+        )
+        aux = aux.error, aux.error_parts, aux.trusted, aux.settled
+        flat = jnp.concatenate([jnp.ravel(g) for g in jax.tree.leaves(grads)])
+        return flat, jax.tree.map(lambda a: a[0], aux)
+
+    return jax.vmap(one)(x, y)
+
+
+def true_error(found: Any, exact: Any) -> np.ndarray:
+    found, exact = (np.asarray(g, np.float64) for g in (found, exact))
+    return np.linalg.norm(found - exact, axis=-1) / np.linalg.norm(exact, axis=-1)

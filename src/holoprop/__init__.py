@@ -16,6 +16,7 @@ from holoprop.diagnostics import (
     check_stable,
     gradient_alignment,
     stability_map,
+    tune,
 )
 from holoprop.energies import AbstractEnergy, HopfieldNetwork, LayeredNetwork, mlp, vgg
 from holoprop.estimators import (
@@ -50,6 +51,7 @@ from holoprop.nn import (
 from holoprop.relaxation import (
     AbstractRelaxation,
     Anderson,
+    Descent,
     Equilibrium,
     GradientFlow,
     Lockstep,
@@ -102,6 +104,7 @@ __all__ = [
     "CrossEntropy",
     "DSiLU",
     "Dense",
+    "Descent",
     "Equilibrium",
     "GradientFlow",
     "GradientRule",
@@ -134,6 +137,7 @@ __all__ = [
     "mlp",
     "relax",
     "stability_map",
+    "tune",
     "value_and_grad",
     "vgg",
 ]

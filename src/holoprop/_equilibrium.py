@@ -56,7 +56,7 @@ def equilibrium(
         estimator: The reverse rule: `Holomorphic`, `Centred`, `OneSided`, `Online`, `Implicit` or
             `Unrolled`.
         free: Relaxation of the free phase; default `Anderson(Sequential())` where the energy's
-            numerics are a fixed-point map, as a `LayeredNetwork`'s are, else `GradientFlow(0.1)`.
+            numerics are a fixed-point map, as a `LayeredNetwork`'s are, else `Descent()`.
             Without noise.
         nudged: Relaxation of the nudged phases; default as `free`. Without noise.
         init: State to start from; default the energy's own. At rest nothing depends on it: the
@@ -163,7 +163,7 @@ def _settle_free(energy: AbstractEnergy, x: PyTree[Any], init: State, settings: 
     problem = Problem(energy, x)
 
     def compute(batching: Batching) -> Equilibrium:
-        return solve(problem, Phase(settings.free, batching, newest=True), nudge=None, init=init)
+        return solve(problem, Phase(settings.free, batching), nudge=None, init=init)
 
     free = with_batching(None, problem, compute)
     if not settings.throw:

@@ -69,7 +69,7 @@ def value_and_grad(
         estimator: `Holomorphic(radius, points)`, or any other.
         free: Relaxation of the free phase; default `Anderson(Sequential(tolerance="auto"))` where
             the network's numerics are a fixed-point map, as a `LayeredNetwork`'s are, else
-            `GradientFlow(0.1)`.
+            `Descent()`.
         nudged: Relaxation of the nudged phases; default as `free`.
         batching: Which examples step together: `Lockstep()`, `Lockstep(count)` or `Slots(count)`.
             The default is `Lockstep()` where the computation runs on an accelerator; on a processor

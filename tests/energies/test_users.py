@@ -184,8 +184,7 @@ def attainable(energy: Any, x: Any, state: Any, precision: Any) -> np.ndarray:
     return float(jnp.finfo(precision).eps) * distances(shifted, state)
 
 
-# Those whose units suit the default's step; the others settle by a relaxation of their own alone.
-@pytest.mark.parametrize("name", ["xy network", "graph"])
+@users
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_default_relaxation(name: str, precision: str) -> None:
     """At rest within the tolerance, or out of steps with a residual that says how far it is."""

@@ -164,7 +164,7 @@ def test_bad_depth(depth):
 
 
 def test_mixing_is_not_mixed_again():
-    with pytest.raises(ValueError, match="which mixes already: give the relaxation inside of it"):
+    with pytest.raises(ValueError, match="more than one update of the state: give Sequential"):
         hp.Anderson(hp.Anderson())
 
 

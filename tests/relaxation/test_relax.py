@@ -238,56 +238,62 @@ def test_sequential_takes_leaves_in_turn():
     np.testing.assert_allclose(found.state["high"][0][0], v, rtol=1e-12)
 
 
-def check_residual(network, x, y, relaxation, inner):
-    """Against a further step of the relaxation inside, taken from the state that came back."""
-    rest = hp.relax(network, x, nudge=0.3, target=y, relaxation=relaxation)
-    further = hp.relax(network, x, nudge=0.3, target=y, init=rest.state, relaxation=inner)
-    for old, new, residual in zip(
-        *(
-            np.concatenate([np.reshape(leaf, (2, -1)) for leaf in jax.tree.leaves(e.state)], axis=1)
-            for e in (rest, further)
-        ),
-        rest.residual,
-        strict=True,
-    ):
-        np.testing.assert_allclose(
-            residual, np.linalg.norm(new - old) / np.linalg.norm(old), rtol=1e-9
-        )
-    return rest
+def leafwise(state, exact):
+    """The largest distance of a leaf, relative to its size, of every example."""
+    return np.max(
+        [
+            np.linalg.norm((np.asarray(s) - e).reshape(2, -1), axis=1)
+            / np.linalg.norm(e.reshape(2, -1), axis=1)
+            for s, e in zip(jax.tree.leaves(state), map(np.asarray, exact), strict=True)
+        ],
+        axis=0,
+    )
+
+
+def at_equilibrium(network, x, y):
+    tight = hp.relax(network, x, nudge=0.3, target=y, relaxation=hp.Synchronous(steps=400))
+    return jax.tree.leaves(tight.state)
 
 
 @pytest.mark.parametrize(
-    ("relaxation", "inner"),
+    "relaxation",
     [
-        (hp.Synchronous(steps=4), hp.Synchronous(steps=1)),
-        (hp.Sequential(steps=4), hp.Sequential(steps=1)),
-        (hp.Anderson(hp.Sequential(steps=4), depth=3), hp.Sequential(steps=1)),
+        hp.Synchronous(steps=4),
+        hp.Sequential(steps=4),
+        hp.GradientFlow(0.2, steps=12),
+        hp.Anderson(hp.Sequential(steps=4), depth=3),
     ],
 )
-def test_residual_after_fixed_steps(relaxation, inner):
-    rest = check_residual(*case("mlp"), relaxation, inner)
-    assert rest.steps == 4
-    assert np.all(rest.residual > 1e-6)
-    assert np.all(rest.result == hp.RelaxationResult.OUT_OF_STEPS)
+def test_residual_after_fixed_steps(relaxation):
+    """The distance from equilibrium, as far as two steps tell it."""
+    network, x, y = case("mlp")
+    found = hp.relax(network, x, nudge=0.3, target=y, relaxation=relaxation)
+    assert found.steps == relaxation.steps
+    assert np.all(found.result == hp.RelaxationResult.OUT_OF_STEPS)
+    ratio = found.residual / leafwise(found.state, at_equilibrium(network, x, y))
+    assert np.all((ratio > 0.3) & (ratio < 3))
 
 
 @makers
 def test_residual_at_a_tolerance(make):
-    """It is reached with the last step, and not before."""
+    """It is reached with the last step, and not before; the state is as near as it says."""
     network, x, y = case("circuit")
-    rest = check_residual(network, x, y, make(tolerance=1e-3), make(steps=1))
-    assert np.all(rest.residual <= 1e-3)
-    assert np.all(rest.result == hp.RelaxationResult.SETTLED)
-    before = hp.relax(network, x, nudge=0.3, target=y, relaxation=make(steps=int(rest.steps) - 1))
-    assert np.any(before.residual > 1e-3)
+    found = hp.relax(network, x, nudge=0.3, target=y, relaxation=make(tolerance=1e-3))
+    assert np.all(found.residual <= 1e-3)
+    assert np.all(found.result == hp.RelaxationResult.SETTLED)
+    assert np.all(leafwise(found.state, at_equilibrium(network, x, y)) < 2e-3)
+    fewer = make(tolerance=1e-3, max_steps=int(found.steps) - 1)
+    before = hp.relax(network, x, nudge=0.3, target=y, relaxation=fewer)
+    assert np.any(before.result == hp.RelaxationResult.OUT_OF_STEPS)
 
 
 def test_at_rest_from_the_start():
     network, x, _ = case("mlp")
     rest = hp.relax(network, x)
     again = hp.relax(network, x, init=rest.state, relaxation=hp.Sequential(tolerance=1e-9))
-    assert again.steps == 0
-    np.testing.assert_array_equal(again.state[0], rest.state[0])
+    # One move tells nothing of those that follow.
+    assert again.steps == 2
+    np.testing.assert_allclose(again.state[0], rest.state[0], rtol=1e-12)
 
 
 class Spring(hp.AbstractEnergy):
@@ -330,7 +336,9 @@ def test_oscillating_and_diverging_examples(make, stop):
     assert rest.result[diverged] == hp.RelaxationResult.DIVERGED
     np.testing.assert_allclose(rest.state[jnp.array(settled)], (b / k)[settled], rtol=1e-12)
     # From 0.3 it swings between 0.3 and 0.7, and the residual says so.
-    np.testing.assert_allclose(rest.residual[oscillating], 0.4 / 0.3, rtol=1e-10)
+    size = rest.state[oscillating]
+    assert size in (pytest.approx(0.3), pytest.approx(0.7))
+    np.testing.assert_allclose(rest.residual[oscillating], 0.4 / size, rtol=1e-10)
     assert not np.isfinite(rest.residual[diverged])
     assert rest.steps == 300
 

@@ -43,6 +43,8 @@ LINE = EpochMetrics(
     steps={"free": 7.0, "nudged": 4.0},
     unsettled=2,
     validation_unsettled=1,
+    untrusted=0,
+    gradient_error={"mean": 2e-3, "median": 1e-3, "largest": 0.1},
     images_per_second=100.0,
     seconds=3.0,
 )

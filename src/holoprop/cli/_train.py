@@ -83,7 +83,15 @@ def _epoch_line(m: training.EpochMetrics) -> str:
 
 
 def _summary_table(last: training.EpochMetrics, test: training.Evaluation | None) -> Table:
-    table = Table(title=f"After {last.epoch} epoch{'s' if last.epoch > 1 else ''}")
+    errors = last.gradient_error
+    table = Table(
+        title=f"After {last.epoch} epoch{'s' if last.epoch > 1 else ''}",
+        caption=(
+            "estimated error of an example's gradient in the last epoch: "
+            f"median {errors['median']:.0e}, mean {errors['mean']:.0e}, largest "
+            f"{errors['largest']:.0e}; not trusted, for nudges too large: {last.untrusted}"
+        ),
+    )
     table.add_column("split")
     table.add_column("error", justify="right")
     table.add_column("loss", justify="right")

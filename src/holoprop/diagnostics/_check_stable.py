@@ -122,7 +122,7 @@ def _of_map(
     dynamics = numerics.dynamics(numerics.prepare(x), None, numerics.maps())
 
     def step(s: Array) -> Array:
-        new = dynamics.synchronous(dynamics.extend(unravel(s)), None)
+        new, _ = dynamics.synchronous(dynamics.extend(unravel(s)), None)
         return ravel_pytree(dynamics.state(new))[0]
 
     _, jacobian = jax.linearize(step, flat)

@@ -113,7 +113,7 @@ def _cost(energy: AbstractEnergy, target: Target, state: State) -> PyTree:
 def _step(energy: AbstractEnergy, x: Input, state: State) -> State:
     numerics = energy.numerics()
     dynamics = numerics.dynamics(numerics.prepare(x), None, numerics.maps())
-    return dynamics.state(dynamics.synchronous(dynamics.extend(state), None))
+    return dynamics.state(dynamics.synchronous(dynamics.extend(state), None)[0])
 
 
 @eqx.filter_jit

@@ -1,5 +1,8 @@
 """How the state of one example moves in one step.
 
+A step returns where it leads and the move of the state, each as accurate as it can be: the move is
+known also where the state is too large to hold it.
+
 A dynamics works on an extended state: the state together with whatever is worth keeping from one
 step to the next. Extended states make a linear space (what they hold beside the state is linear in
 it), so that they can be mixed and interpolated as states are, and that of zero is zero.
@@ -37,30 +40,35 @@ class AbstractDynamics(eqx.Module):
         return self.extend(state)
 
     @abc.abstractmethod
-    def synchronous(self, extended: PyTree[Any], noise: State | None) -> PyTree[Any]:
+    def synchronous(self, extended: PyTree[Any], noise: State | None) -> tuple[PyTree[Any], State]:
         """Every unit takes the value that its input asks for, from the old state of all others."""
 
     @abc.abstractmethod
     def sequential(
         self, extended: PyTree[Any], noise: State | None, *, backwards: bool
-    ) -> PyTree[Any]:
+    ) -> tuple[PyTree[Any], State]:
         """The same block after block, each from the newest state of the others."""
 
-    @property
-    def floor(self) -> float:
-        """Size below which a state counts as that large in a residual, in units of sqrt(eps).
+    def part_way(
+        self, extended: PyTree[Any], end: PyTree[Any], move: State, part: float
+    ) -> PyTree[Any]:
+        """The extended state a part of the way to where a step leads.
 
-        A network in equilibrium at zero has settled, whatever its next step is relative to nothing.
+        Arguments:
+            extended: Where the step begins.
+            end: Where it leads.
+            move: Of the state.
+            part: From 0 to 1.
         """
-        return 1.0
+        return jax.tree.map(lambda a, b: a + part * (b - a), extended, end)
 
 
 class AbstractStateDynamics(AbstractDynamics):
     """Dynamics that keep nothing beside the state; the blocks are the leaves of the state."""
 
     @abc.abstractmethod
-    def update(self, state: State) -> State:
-        """The new value of every unit, without noise."""
+    def move(self, state: State) -> State:
+        """What every unit's input asks it to change by, without noise."""
 
     def extend(self, state: State) -> State:
         """The state itself."""
@@ -70,18 +78,26 @@ class AbstractStateDynamics(AbstractDynamics):
         """The state itself."""
         return extended
 
-    def synchronous(self, extended: State, noise: State | None) -> State:
+    def synchronous(self, extended: State, noise: State | None) -> tuple[State, State]:
         """All units at once."""
-        return _pushed(self.update(extended), noise)
+        move = _plus(self.move(extended), noise)
+        return _plus(extended, move), move
 
-    def sequential(self, extended: State, noise: State | None, *, backwards: bool) -> State:
+    def sequential(
+        self, extended: State, noise: State | None, *, backwards: bool
+    ) -> tuple[State, State]:
         """Leaf after leaf."""
         leaves, structure = jax.tree.flatten(extended)
+        moves = list(leaves)
         order = range(len(leaves))
         for i in reversed(order) if backwards else order:
-            state = jax.tree.unflatten(structure, leaves)
-            leaves[i] = jax.tree.leaves(self.synchronous(state, noise))[i]
-        return jax.tree.unflatten(structure, leaves)
+            new, move = self.synchronous(jax.tree.unflatten(structure, leaves), noise)
+            leaves[i], moves[i] = jax.tree.leaves(new)[i], jax.tree.leaves(move)[i]
+        return jax.tree.unflatten(structure, leaves), jax.tree.unflatten(structure, moves)
+
+    def part_way(self, extended: State, end: State, move: State, part: float) -> State:
+        """By the move itself."""
+        return jax.tree.map(lambda s, m: s + part * m, extended, move)
 
 
 class GradientDynamics(AbstractStateDynamics):
@@ -93,11 +109,11 @@ class GradientDynamics(AbstractStateDynamics):
     energy: Callable[[State], Scalar]
     force: Callable[[State], State] | None
 
-    def update(self, state: State) -> State:
+    def move(self, state: State) -> State:
         """Down the energy's slope."""
         slope = holomorphic_grad(self.energy, state)
-        new = jax.tree.map(lambda s, g: s - g, state, slope)
-        return _pushed(new, None if self.force is None else self.force(state))
+        down = jax.tree.map(lambda g: -g, slope)
+        return _plus(down, None if self.force is None else self.force(state))
 
 
 class GradientDeviation(AbstractStateDynamics):
@@ -107,19 +123,14 @@ class GradientDeviation(AbstractStateDynamics):
     centre: State
     force: Callable[[State], State] | None
 
-    def update(self, state: State) -> State:
+    def move(self, state: State) -> State:
         """Down the slope's change from the centre."""
         change = change_along(lambda s: holomorphic_grad(self.energy, s), self.centre, state)
-        new = jax.tree.map(lambda d, g: d - g, state, change)
+        down = jax.tree.map(lambda g: -g, change)
         if self.force is None:
-            return new
-        return _pushed(new, self.force(jax.tree.map(lambda c, d: c + d, self.centre, state)))
-
-    @property
-    def floor(self) -> float:
-        """A deviation is measured by its own size, however small."""
-        return 0.0
+            return down
+        return _plus(down, self.force(jax.tree.map(lambda c, d: c + d, self.centre, state)))
 
 
-def _pushed(state: State, push: State | None) -> State:
+def _plus(state: State, push: State | None) -> State:
     return state if push is None else jax.tree.map(lambda s, p: s + p, state, push)

@@ -50,14 +50,17 @@ class AbstractLayeredDynamics(AbstractDynamics):
         state, z = extended
         return tuple(self.input(layer, state, z) for layer in range(len(state)))
 
-    def synchronous(self, extended: Extended, noise: State | None) -> Extended:
+    def synchronous(self, extended: Extended, noise: State | None) -> tuple[Extended, Layers]:
         """All layers at once (Appendix B)."""
         inputs = self.inputs(extended)
         if noise is not None:
             inputs = tuple(u + eta for u, eta in zip(inputs, noise, strict=True))
-        return self.extend(tuple(self.activity(layer, u) for layer, u in enumerate(inputs)))
+        new = tuple(self.activity(layer, u) for layer, u in enumerate(inputs))
+        return self.extend(new), _move(extended[0], new)
 
-    def sequential(self, extended: Extended, noise: State | None, *, backwards: bool) -> Extended:
+    def sequential(
+        self, extended: Extended, noise: State | None, *, backwards: bool
+    ) -> tuple[Extended, Layers]:
         """Layer after layer, front to back or back to front."""
         state, z = map(list, extended)
         order = range(len(state))
@@ -68,7 +71,7 @@ class AbstractLayeredDynamics(AbstractDynamics):
             state[layer] = self.activity(layer, u)
             if layer + 1 < len(state):
                 z[layer] = self.maps[layer + 1].forward(state[layer])
-        return tuple(state), tuple(z)
+        return (tuple(state), tuple(z)), _move(extended[0], tuple(state))
 
 
 class LayeredDynamics(AbstractLayeredDynamics):
@@ -163,7 +166,6 @@ class LayeredDeviation(AbstractLayeredDynamics):
         """The activation's change from its base."""
         return self.activation.change(self.centre.activations[layer], u)
 
-    @property
-    def floor(self) -> float:
-        """A deviation is measured by its own size, however small."""
-        return 0.0
+
+def _move(old: Layers, new: Layers) -> Layers:
+    return tuple(b - a for a, b in zip(old, new, strict=True))

@@ -59,6 +59,10 @@ class LayeredNumerics(AbstractNumerics):
         """The map for deviations, in closed form."""
         return LayeredDeviation(self.couplings, maps, self.activation, prepared, force)
 
+    def nudged_part(self, state: Layers) -> Layers:
+        """The last layer."""
+        return state[-1:]
+
     def interaction(self, state: Layers, x: Input) -> Scalar:
         """-Phi, the only part of the energy in which parameters and input stand."""
         below = (self.input(x), *state[:-1])

@@ -68,6 +68,13 @@ class AbstractNumerics(eqx.Module):
     ) -> AbstractDynamics:
         """How a deviation moves; `force` is a function of the whole state."""
 
+    def nudged_part(self, state: State) -> State:
+        """Those leaves of a state that a nudge reaches first, or all where that is not known.
+
+        An error of the response shows there, and nothing but their own step need be computed.
+        """
+        return state
+
     @abc.abstractmethod
     def interaction(self, state: State, x: Input) -> Scalar:
         """A scalar with the energy's derivatives by the parameters and the input, at any state."""

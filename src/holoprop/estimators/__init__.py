@@ -9,6 +9,7 @@ It may import `holoprop.relaxation` and what lies below. What a user calls (`val
 `holoprop.diagnostics`.
 """
 
+from holoprop.estimators._circle import real_states
 from holoprop.estimators._estimator import (
     NO_NUDGE,
     AbstractEstimator,
@@ -42,4 +43,5 @@ __all__ = [
     "Unrolled",
     "has_no_nudge",
     "in_microbatches",
+    "real_states",
 ]

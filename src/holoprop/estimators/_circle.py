@@ -37,17 +37,23 @@ class PointGroup:
         real: Weights of the real parts in the gradient, times the radius.
         imaginary: Weights of the imaginary parts, times the radius.
         is_real: Whether they are computed in real arithmetic.
+        multiplicity: Points of the circle that each of them stands for: 2 for a conjugate pair.
     """
 
     nudges: np.ndarray
     real: np.ndarray
     imaginary: np.ndarray
     is_real: bool
+    multiplicity: float = 1.0
 
     @property
     def opposite(self) -> bool:
         """Whether its points are 1 and -1 on the real axis."""
         return self.is_real and len(self.nudges) == 2
+
+
+# The one point of an estimate that has no circle.
+ONE_POINT = PointGroup(np.ones(1), np.ones(1), np.zeros(1), is_real=True)
 
 
 def point_groups(points: int, part: ComplexPart, *, real: bool, half: bool) -> list[PointGroup]:
@@ -71,6 +77,12 @@ def point_groups(points: int, part: ComplexPart, *, real: bool, half: bool) -> l
     return groups
 
 
+def real_states(points: int, *, noisy: bool) -> int:
+    """How many real states the points of a circle make, by which their steps cost."""
+    groups = point_groups(points, ComplexPart.BOTH, real=True, half=not noisy)
+    return sum(len(g.nudges) * (1 if g.is_real else 2) for g in groups)
+
+
 def _group(
     k: np.ndarray, points: int, part: ComplexPart, *, is_real: bool, multiplicity: float
 ) -> PointGroup:
@@ -82,5 +94,9 @@ def _group(
     elif part is ComplexPart.IMAGINARY:
         real, imaginary = 0 * real, 2 * imaginary
     return PointGroup(
-        circle.real if is_real else circle, multiplicity * real, multiplicity * imaginary, is_real
+        circle.real if is_real else circle,
+        multiplicity * real,
+        multiplicity * imaginary,
+        is_real,
+        multiplicity,
     )

@@ -19,6 +19,35 @@ NO_NUDGE = (
 )
 
 
+class Budget(eqx.Module):
+    """What is known of the error of each example's gradient, relative to the gradient.
+
+    Attributes:
+        bias: Real [batch], as the others: of finite radius and number of points (Eq. 9).
+        settling: Of phases that are not quite at equilibrium.
+        noise: Of the noise in the phases, one standard deviation.
+        rounding: Of the precision.
+        trusted: Boolean [batch]: whether the nudges stay where s*(beta) is holomorphic, as far as
+            the states can tell.
+    """
+
+    bias: Float[Array, " batch"]
+    settling: Float[Array, " batch"]
+    noise: Float[Array, " batch"]
+    rounding: Float[Array, " batch"]
+    trusted: Bool[Array, " batch"]
+
+    @property
+    def parts(self) -> dict[str, Float[Array, " batch"]]:
+        """The errors by name."""
+        return {
+            "bias": self.bias,
+            "settling": self.settling,
+            "noise": self.noise,
+            "rounding": self.rounding,
+        }
+
+
 class Aux(eqx.Module):
     """What an estimate saw beside the gradient.
 
@@ -36,6 +65,16 @@ class Aux(eqx.Module):
             oscillating state), to start the next call from.
         imaginary: Real scalar: size of the imaginary part that was dropped from the first Fourier
             coefficient of the state, relative to the whole; zero where symmetry makes it so.
+        error: Real [batch]: estimated error of each example's gradient, relative to that gradient,
+            the sum of its parts; infinite for an example that is left out.
+        error_parts: Real [batch] each: "bias" of finite radius and number of points, "settling" of
+            phases that are not quite at equilibrium, "noise" and "rounding".
+        trusted: Boolean [batch]: examples in the gradient's mean whose nudges stay where s*(beta)
+            is holomorphic, as far as the states can tell. Where they do not, no number of points
+            makes the gradient right: use a smaller radius.
+        untrusted: Integer scalar: the others in the gradient's mean.
+        radius: Real [batch]: size of the nudges that each example's gradient is read from; zero for
+            the exact references.
         holomorphy: For "energy" (or "step", for numerics that are a fixed-point map) and "cost",
             real [leaves]: how far it is from holomorphic in each leaf of the state, by the
             Cauchy-Riemann equations near the equilibrium of one example. Some roundings for what
@@ -53,6 +92,11 @@ class Aux(eqx.Module):
     free_settled: Bool[Array, " batch"]
     state: State
     imaginary: Float[Array, ""]
+    error: Float[Array, " batch"]
+    error_parts: dict[str, Float[Array, " batch"]]
+    trusted: Bool[Array, " batch"]
+    untrusted: Int[Array, ""]
+    radius: Float[Array, " batch"]
     holomorphy: dict[str, Float[Array, " leaves"]] = eqx.field(default_factory=dict)
 
 
@@ -180,9 +224,11 @@ def split_key(key: Key | None, count: int) -> list[Key | None]:
 def phase_aux(
     problem: Problem,
     first: Equilibrium,
+    budget: Budget,
     *,
     free_settled: Bool[Array, " batch"],
     settled: Bool[Array, " batch"],
+    radius: Float[Array, " batch"] | None = None,
     steps: dict[str, Int[Array, ""]],
     residuals: dict[str, Float[Array, "*points batch"]],
     imaginary: Float[Array, ""] | None = None,
@@ -199,7 +245,22 @@ def phase_aux(
         free_settled=free_settled,
         state=first.state,
         imaginary=jnp.zeros((), dtype) if imaginary is None else imaginary,
+        **error_aux(budget, settled, radius),
     )
+
+
+def error_aux(
+    budget: Budget, keep: Bool[Array, " batch"], radius: Float[Array, " batch"] | None
+) -> dict[str, Any]:
+    """The part of the record that is about errors."""
+    parts = {name: jnp.where(keep, part, jnp.inf) for name, part in budget.parts.items()}
+    return {
+        "error": sum(parts.values()),
+        "error_parts": parts,
+        "trusted": keep & budget.trusted,
+        "untrusted": jnp.sum(keep & ~budget.trusted),
+        "radius": jnp.zeros_like(budget.bias) if radius is None else radius,
+    }
 
 
 def check_reference(

@@ -78,8 +78,12 @@ def read_gradient(
     form: StateForm,
     free: State,
     keep: Bool[Array, " batch"],
+    share: Float[Array, " batch"] | None = None,
 ) -> Gradient:
-    """Mean gradient over the kept examples, by the energy's and the inputs' real arrays."""
+    """Mean gradient over the kept examples, by the energy's and the inputs' real arrays.
+
+    Where the problem's objective is a share of the whole, the gradient is that of the whole.
+    """
     # States of examples that are left out may be infinite, and their targets may have no cost; zero
     # times infinity must not happen.
     problem = _with_targets_of(keep, problem)
@@ -91,8 +95,8 @@ def read_gradient(
         for reading in readings
     ]
     if rule is GradientRule.FOURIER:
-        return _mixed_derivative(problem, free, _first_coefficient(readings), keep)
-    return _average(problem, readings, free if form is StateForm.DEVIATION else None, keep)
+        return _mixed_derivative(problem, free, _first_coefficient(readings), keep, share)
+    return _average(problem, readings, free if form is StateForm.DEVIATION else None, keep, share)
 
 
 def _with_targets_of(keep: Bool[Array, " batch"], problem: Problem) -> Problem:
@@ -113,7 +117,11 @@ def _like(safe: Array, state: Array) -> Array:
 
 
 def _average(
-    problem: Problem, readings: list[Reading], centre: State | None, keep: Bool[Array, " batch"]
+    problem: Problem,
+    readings: list[Reading],
+    centre: State | None,
+    keep: Bool[Array, " batch"],
+    share: Float[Array, " batch"] | None,
 ) -> Gradient:
     """Eq. (8): sum over points of weight times dF/dtheta, as one reverse pass.
 
@@ -162,7 +170,7 @@ def _average(
             value = value + r.real @ jnp.real(f)
             if jnp.issubdtype(f.dtype, jnp.complexfloating):
                 value = value + r.imaginary @ jnp.imag(f)
-        return masked_mean(value, keep), None
+        return masked_mean(value if share is None else value / share, keep), None
 
     return by_parameters(problem, scalar)[0]
 
@@ -184,7 +192,11 @@ def _first_coefficient(readings: list[Reading]) -> State:
 
 
 def _mixed_derivative(
-    problem: Problem, free: State, coefficient: State, keep: Bool[Array, " batch"]
+    problem: Problem,
+    free: State,
+    coefficient: State,
+    keep: Bool[Array, " batch"],
+    share: Float[Array, " batch"] | None,
 ) -> Gradient:
     """d/dtheta of the derivative of E along s_1, plus dl/dtheta, at the free equilibrium."""
 
@@ -196,9 +208,8 @@ def _mixed_derivative(
             _, slope = jax.jvp(lambda s: numerics.interaction(s, x), (state,), (direction,))
             return jnp.real(slope + objective.cost(problem.energy, state))
 
-        return masked_mean(
-            jax.vmap(one)(problem.x, problem.objective, free, coefficient), keep
-        ), None
+        value = jax.vmap(one)(problem.x, problem.objective, free, coefficient)
+        return masked_mean(value if share is None else value / share, keep), None
 
     return by_parameters(problem, scalar)[0]
 

@@ -1,13 +1,21 @@
 """The holomorphic estimator, a circle of nudges, and the centred one, its two real points."""
 
+import functools
 from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from holoprop._types import Array, Float
+from holoprop._types import Array, Bool, Float, Key
 from holoprop.estimators._circle import as_radius, check_points, point_groups
-from holoprop.estimators._estimator import AbstractEstimator, Estimate, Phases, split_key
+from holoprop.estimators._error import Nudges, budget_of
+from holoprop.estimators._estimator import (
+    AbstractEstimator,
+    Budget,
+    Estimate,
+    Phases,
+    split_key,
+)
 from holoprop.estimators._gradient import ComplexPart, GradientRule, Reading, StateForm
 from holoprop.estimators._one_sided import as_nudge
 from holoprop.estimators._phases import (
@@ -18,8 +26,10 @@ from holoprop.estimators._phases import (
     estimate_from,
     extrapolated,
     is_noisy,
+    nudged_usable,
 )
-from holoprop.relaxation import AbstractRelaxation, Equilibrium, Problem
+from holoprop.estimators._radius import refine
+from holoprop.relaxation import AbstractRelaxation, Equilibrium, Problem, is_usable
 
 
 class Holomorphic(AbstractEstimator):
@@ -46,10 +56,15 @@ class Holomorphic(AbstractEstimator):
         form: `StateForm.PLAIN` or `StateForm.DEVIATION`; default the latter where the energy has it
             in closed form (layered networks) and there is no noise.
         full_circle: Simulate all N points, each in complex arithmetic, whatever the symmetry.
+        max_error: Largest bias of an example's gradient by its own estimate (`aux.error_parts`),
+            from 0 to 1, or None (default). Examples above it, and those that do not settle under
+            the nudges, go through the nudged phases again with half the radius, and again, down to
+            a thousandth of it or until less radius would cost more in rounding, settling or noise
+            than it wins. `aux.radius` has the radii that were used.
 
     Raises:
-        ValueError: If the radius is not positive, there are fewer than two points, or the imaginary
-            part alone is asked of two points.
+        ValueError: If the radius is not positive, there are fewer than two points, the imaginary
+            part alone is asked of two points, or max_error is out of range.
 
     Example:
         >>> Holomorphic(radius=0.4, points=10).points
@@ -65,9 +80,14 @@ class Holomorphic(AbstractEstimator):
     part: ComplexPart = eqx.field(default=ComplexPart.BOTH, kw_only=True, static=True)
     form: StateForm | None = eqx.field(default=None, kw_only=True, static=True)
     full_circle: bool = eqx.field(default=False, kw_only=True, static=True)
+    max_error: float | None = eqx.field(default=None, kw_only=True, static=True)
 
     def __check_init__(self) -> None:
         check_points(self.points)
+        if self.max_error is not None and not 0 < self.max_error < 1:
+            raise ValueError(
+                f"max_error must be a relative error above 0 and below 1; got {self.max_error!r}."
+            )
         if self.part is ComplexPart.IMAGINARY and self.points == 2:
             raise ValueError(
                 "points=2 puts both nudges on the real axis, where the imaginary part is zero: use "
@@ -94,36 +114,72 @@ class Holomorphic(AbstractEstimator):
     def estimate(self, problem: Problem, phases: Phases) -> Estimate:
         """A free phase, and one batched solve in each arithmetic for the points."""
         free_key, *nudged_keys = split_key(phases.key, 3)
-        dtype = problem.dtype
+        dtype, form = problem.dtype, chosen_form(self.form, problem, phases)
         radius = jnp.asarray(self.radius, dtype)
-        form = chosen_form(self.form, problem, phases)
-        steps = NudgedPhases(problem, phases, form, self.radius, self.points)
-        free = steps.free(free_key)
-        half = not is_noisy(phases)
+        half, fixed = not is_noisy(phases), phases.nudged.steps is not None
         real = problem.is_real and not self.full_circle
         groups = point_groups(self.points, self.part, real=real, half=half)
-        nudged: list[Equilibrium] = []
-        readings: list[Reading] = []
-        for group, key in zip(groups, nudged_keys, strict=False):
-            arithmetic = dtype if group.is_real else jnp.result_type(dtype, jnp.complex64)
-            beta = radius * jnp.asarray(group.nudges, arithmetic)
-            start = None
-            # A fixed number of steps is the physics that was asked for, from the free equilibrium.
-            if readings and half and form is StateForm.DEVIATION and phases.nudged.steps is None:
-                start = extrapolated(readings[0], beta)
-            equilibrium = steps.nudged(beta, free.state, key, start=start)
-            nudged.append(equilibrium)
-            readings.append(
-                Reading(
-                    beta,
-                    jnp.asarray(group.real, dtype) / radius,
-                    jnp.asarray(group.imaginary, dtype) / radius,
-                    equilibrium.state,
-                    opposite=group.opposite,
+
+        def steps(problem: Problem) -> NudgedPhases:
+            return NudgedPhases(problem, phases, form, self.radius, self.points, self.max_error)
+
+        def settle(problem: Problem, free: Equilibrium, keys: list[Key | None]) -> Response:
+            nudged: list[Equilibrium] = []
+            readings: list[Reading] = []
+            for group, key in zip(groups, keys, strict=False):
+                arithmetic = dtype if group.is_real else jnp.result_type(dtype, jnp.complex64)
+                beta = radius * jnp.asarray(group.nudges, arithmetic)
+                start = None
+                # Fixed steps are the physics that was asked for, from the free equilibrium.
+                if readings and half and not fixed and form is StateForm.DEVIATION:
+                    start = extrapolated(readings[0], beta)
+                equilibrium = steps(problem).nudged(beta, free.state, key, start=start)
+                nudged.append(equilibrium)
+                readings.append(
+                    Reading(
+                        beta,
+                        jnp.asarray(group.real, dtype) / radius,
+                        jnp.asarray(group.imaginary, dtype) / radius,
+                        equilibrium.state,
+                        opposite=group.opposite,
+                    )
                 )
+            return Response(free, nudged, readings, form)
+
+        nudges = Nudges(groups, self.points, self.rule, self.part, noisy=not half)
+        response = settle(problem, steps(problem).free(free_key), nudged_keys)
+        share = None
+        if self.max_error is None:
+            budget = budget_of(problem, response, nudges)
+        else:
+            refined = refine(
+                problem,
+                response,
+                settle=settle,
+                judge=lambda problem, response: budget_of(problem, response, nudges),
+                wanting=functools.partial(self._wants_less, phases),
+                key=phases.key,
             )
-        response = Response(free, nudged, readings, form)
-        return estimate_from(problem, phases, response, self.rule, full_circle=not real)
+            response, budget, share = refined.response, refined.budget, refined.share
+        radii = radius * (jnp.ones(problem.batch, dtype) if share is None else share)
+        return estimate_from(
+            problem,
+            phases,
+            response,
+            self.rule,
+            budget,
+            radius=radii,
+            share=share,
+            full_circle=not real,
+        )
+
+    def _wants_less(self, phases: Phases, response: Response, budget: Budget) -> Bool[Array, "..."]:
+        """Which examples would be better off with half the radius."""
+        assert self.max_error is not None
+        floor = budget.settling + budget.noise + budget.rounding
+        biased = (budget.bias > self.max_error) & (budget.bias > floor)
+        failed = ~nudged_usable(response.nudged, phases)
+        return is_usable(response.free, phases.free) & (biased | failed)
 
 
 class Centred(AbstractEstimator):

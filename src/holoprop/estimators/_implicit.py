@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from holoprop._tree import dot, where_examples
 from holoprop._types import Bool, Float, Input, PyTree, RealScalar, State
 from holoprop.energies import AbstractEnergy
+from holoprop.estimators._error import FREE_ERROR, left_over
 from holoprop.estimators._estimator import (
     AbstractEstimator,
     Estimate,
@@ -70,7 +71,7 @@ class Implicit(AbstractEstimator):
 
     def estimate(self, problem: Problem, phases: Phases) -> Estimate:
         """A free phase, and one linear solve for each example."""
-        phase = Phase(phases.free, phases.batching, phases.key, newest=True)
+        phase = Phase(phases.free, phases.batching, phases.key)
         free = solve(problem, phase, nudge=None, init=problem.start(phases.init))
         free_settled = is_usable(free, phases.free, strict=phases.strict)
         state = where_examples(free_settled, free.state, problem.init_state())
@@ -88,9 +89,12 @@ class Implicit(AbstractEstimator):
             return masked_mean(costs(problem, state) + pull, keep), None
 
         (energy, x), _ = by_parameters(problem, scalar)
+        # How the gradient depends on where the free phase ended is not known here.
+        budget = left_over(residual + FREE_ERROR * free.residual, dtype=problem.dtype)
         aux = phase_aux(
             problem,
             free,
+            budget,
             free_settled=free_settled,
             settled=keep,
             steps={},
@@ -130,5 +134,4 @@ def _force(energy: AbstractEnergy, x: Input, state: State) -> State:
     if not numerics.fixed_point_map:
         return jax.tree.map(lambda g: -g, jax.grad(energy.energy)(state, x))
     dynamics = numerics.dynamics(numerics.prepare(x), None, numerics.maps())
-    new = dynamics.state(dynamics.synchronous(dynamics.extend(state), None))
-    return jax.tree.map(lambda a, b: a - b, new, state)
+    return dynamics.synchronous(dynamics.extend(state), None)[1]

@@ -89,6 +89,11 @@ def _joined(estimates: Estimate) -> Estimate:
         free_settled=flat(aux.free_settled),
         state=jax.tree.map(flat, aux.state),
         imaginary=jnp.max(aux.imaginary),
+        error=flat(aux.error),
+        error_parts=jax.tree.map(flat, aux.error_parts),
+        trusted=flat(aux.trusted),
+        untrusted=jnp.sum(aux.untrusted),
+        radius=flat(aux.radius),
     )
     return Estimate(
         weighted(estimates.loss, of_loss),

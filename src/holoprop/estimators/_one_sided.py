@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 from holoprop._checks import checked_size
 from holoprop._types import Array, Float
+from holoprop.estimators._circle import ONE_POINT
+from holoprop.estimators._error import Nudges, budget_of
 from holoprop.estimators._estimator import AbstractEstimator, Estimate, Phases, split_key
 from holoprop.estimators._gradient import GradientRule, Reading, StateForm
 from holoprop.estimators._phases import (
@@ -16,6 +18,7 @@ from holoprop.estimators._phases import (
     check_real,
     chosen_form,
     estimate_from,
+    is_noisy,
 )
 from holoprop.relaxation import AbstractRelaxation, Problem
 
@@ -73,4 +76,8 @@ class OneSided(AbstractEstimator):
         if form is StateForm.PLAIN:
             unmoved = as_points(free.state, 1)
             readings.append(Reading(jnp.zeros_like(beta), -1 / beta, 0 * beta, unmoved))
-        return estimate_from(problem, phases, Response(free, [nudged], readings, form), self.rule)
+        response = Response(free, [nudged], readings, form)
+        nudges = Nudges([ONE_POINT], 1, self.rule, noisy=is_noisy(phases))
+        budget = budget_of(problem, response, nudges)
+        radius = jnp.full(problem.batch, jnp.abs(beta[0]))
+        return estimate_from(problem, phases, response, self.rule, budget, radius=radius)

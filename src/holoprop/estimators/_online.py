@@ -9,23 +9,28 @@ import numpy as np
 
 from holoprop._tree import to_complex
 from holoprop._types import Array, Bool, Complex, Float, State
-from holoprop.estimators._circle import as_radius, check_points, unit_circle
+from holoprop.estimators._circle import as_radius, check_points, point_groups, unit_circle
+from holoprop.estimators._error import Nudges, budget_of
 from holoprop.estimators._estimator import (
     AbstractEstimator,
     Aux,
+    Budget,
     Estimate,
     Phases,
     costs,
+    error_aux,
     logits,
     masked_mean,
 )
 from holoprop.estimators._gradient import (
+    ComplexPart,
     GradientRule,
     Reading,
     StateForm,
     imaginary_share,
     read_gradient,
 )
+from holoprop.estimators._phases import Response
 from holoprop.relaxation import (
     AbstractRelaxation,
     Equilibrium,
@@ -148,5 +153,48 @@ class Online(AbstractEstimator):
             free_settled=keep,
             state=state,
             imaginary=imaginary_share(states, weights, keep),
+            **error_aux(
+                self._budget(problem, phases, states, residuals),
+                keep,
+                jnp.full(problem.batch, jnp.abs(beta[0])),
+            ),
         )
         return Estimate(masked_mean(loss, keep), energy, x, aux)
+
+    def _budget(
+        self,
+        problem: Problem,
+        phases: Phases,
+        states: State,
+        residuals: Float[Array, "read batch"],
+    ) -> Budget:
+        """By the mean of all periods, and by a free phase of as many steps as a point has."""
+        points, relaxation, key = self.points, phases.nudged, phases.key
+
+        def mean(a: Array) -> Array:
+            return jnp.mean(a.reshape(self.periods, points, *a.shape[1:]), axis=0)
+
+        states, residual = jax.tree.map(mean, (states, residuals))
+        centre = jax.tree.map(lambda s: jnp.mean(s, axis=0), states)
+        if problem.is_real:
+            centre = jax.tree.map(jnp.real, centre)
+        free_key = None if key is None else jax.random.fold_in(key, -1)
+        phase = Phase(relaxation, phases.batching, free_key, steps=self.steps_per_point)
+        free = solve(problem, phase, nudge=None, init=centre)
+        (group,) = point_groups(points, ComplexPart.BOTH, real=False, half=False)
+        beta = jnp.asarray(self.radius, problem.dtype) * jnp.asarray(
+            group.nudges, jax.tree.leaves(states)[0].dtype
+        )
+        weights = (
+            jnp.asarray(group.real, problem.dtype),
+            jnp.asarray(group.imaginary, problem.dtype),
+        )
+        response = Response(
+            free,
+            [Equilibrium(states, residual, free.steps, jnp.zeros_like(residual, int))],
+            [Reading(beta, *weights, states)],
+            StateForm.PLAIN,
+        )
+        noisy = relaxation.noise > 0
+        nudges = Nudges([group], points, GradientRule.AVERAGE, noisy=noisy, moving=True)
+        return budget_of(problem, response, nudges)

@@ -4,9 +4,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from holoprop._types import Array, Complex, Float, Inexact, State
+from holoprop._types import Array, Bool, Complex, Float, Inexact, State
 from holoprop.estimators._estimator import (
     AbstractEstimator,
+    Budget,
     Estimate,
     Phases,
     costs,
@@ -21,7 +22,7 @@ from holoprop.estimators._gradient import (
     read_gradient,
 )
 from holoprop.estimators._tolerances import needed_tolerance
-from holoprop.relaxation import Equilibrium, Phase, Problem, is_usable, solve
+from holoprop.relaxation import Equilibrium, Phase, Problem, ScaledObjective, is_usable, solve
 
 
 class Response(eqx.Module):
@@ -49,6 +50,7 @@ class NudgedPhases(eqx.Module):
         form: What relaxes in the nudged phases.
         radius: Size of the nudges; its sign does not matter.
         points: N, or 1 for a one-sided estimate.
+        max_error: The largest bias that is wanted, where it is not radius and points that decide.
     """
 
     problem: Problem
@@ -56,6 +58,7 @@ class NudgedPhases(eqx.Module):
     form: StateForm = eqx.field(static=True)
     radius: float | Float[Array, ""]
     points: int = eqx.field(static=True)
+    max_error: float | None = eqx.field(default=None, static=True)
 
     def free(self, key: Array | None) -> Equilibrium:
         """The free equilibria, as near as the estimate needs them."""
@@ -66,8 +69,9 @@ class NudgedPhases(eqx.Module):
             radius=self.radius,
             points=self.points,
             dtype=problem.dtype,
+            max_error=self.max_error,
         )
-        phase = Phase(relaxation, self.phases.batching, key, tolerance=tolerance, newest=True)
+        phase = Phase(relaxation, self.phases.batching, key, tolerance=tolerance)
         return solve(problem, phase, nudge=None, init=problem.start(self.phases.init))
 
     def nudged(
@@ -84,17 +88,20 @@ class NudgedPhases(eqx.Module):
             problem = eqx.tree_at(
                 lambda p: p.centre, problem, free, is_leaf=lambda leaf: leaf is None
             )
-        elif start is None:
-            start = as_points(free, nudge.shape[0])
+        else:
+            problem = eqx.tree_at(
+                lambda p: p.origin, problem, free, is_leaf=lambda leaf: leaf is None
+            )
+            start = as_points(free, nudge.shape[0]) if start is None else start
         tolerance = needed_tolerance(
             relaxation,
             nudged=True,
             radius=jnp.abs(nudge[0]),
             points=self.points,
             dtype=problem.dtype,
-            relative_to_state=self.form is StateForm.PLAIN,
+            max_error=self.max_error,
         )
-        phase = Phase(relaxation, self.phases.batching, key, tolerance=tolerance, newest=True)
+        phase = Phase(relaxation, self.phases.batching, key, tolerance=tolerance)
         return solve(problem, phase, nudge=nudge, init=start)
 
 
@@ -141,12 +148,32 @@ def extrapolated(known: Reading, nudge: Complex[Array, " points"]) -> State:
     )
 
 
+def nudged_usable(nudged: list[Equilibrium], phases: Phases) -> Bool[Array, " batch"]:
+    """Which examples settled well enough under all nudges."""
+    usable = [
+        jnp.all(is_usable(one, phases.nudged, strict=phases.strict), axis=0) for one in nudged
+    ]
+    return jnp.all(jnp.stack(usable), axis=0)
+
+
+def scaled(problem: Problem, share: Float[Array, " batch"] | None) -> Problem:
+    """The problem whose examples are nudged by a share each of every nudge."""
+    if share is None:
+        return problem
+    assert problem.objective is not None
+    objective = ScaledObjective(problem.objective, share)
+    return Problem(problem.energy, problem.x, objective, problem.centre)
+
+
 def estimate_from(
     problem: Problem,
     phases: Phases,
     response: Response,
     rule: GradientRule,
+    budget: Budget,
     *,
+    radius: Float[Array, " batch"],
+    share: Float[Array, " batch"] | None = None,
     full_circle: bool = False,
 ) -> Estimate:
     """Loss of the examples that settled freely, gradient of those that settled everywhere.
@@ -156,27 +183,37 @@ def estimate_from(
         phases: How it was relaxed.
         response: What came of it.
         rule: From states to the gradient.
+        budget: What is known of its error.
+        radius: Size of each example's nudges.
+        share: Part of the nudge that each example got, or None where all got the whole.
         full_circle: Whether the readings are one whole circle in complex arithmetic.
     """
     free, readings = response.free, response.readings
-    free_settled = keep = is_usable(free, phases.free, strict=phases.strict)
-    for nudged in response.nudged:
-        keep = keep & jnp.all(is_usable(nudged, phases.nudged, strict=phases.strict), axis=0)
+    free_settled = is_usable(free, phases.free, strict=phases.strict)
+    keep = free_settled & nudged_usable(response.nudged, phases)
     energy, x = read_gradient(
-        problem, readings, rule, form=response.form, free=free.state, keep=keep
+        scaled(problem, share),
+        readings,
+        rule,
+        form=response.form,
+        free=free.state,
+        keep=keep,
+        share=share,
     )
-    share = None
+    imaginary = None
     if full_circle:
         weights = jax.lax.complex(readings[0].real, -readings[0].imaginary)
-        share = imaginary_share(readings[0].states, weights, keep)
+        imaginary = imaginary_share(readings[0].states, weights, keep)
     aux = phase_aux(
         problem,
         free,
+        budget,
         free_settled=free_settled,
         settled=keep,
+        radius=radius,
         steps={"nudged": jnp.max(jnp.stack([nudged.steps for nudged in response.nudged]))},
         residuals={"nudged": jnp.concatenate([nudged.residual for nudged in response.nudged])},
-        imaginary=share,
+        imaginary=imaginary,
     )
     loss = masked_mean(jnp.real(costs(problem, free.state)), free_settled)
     return Estimate(loss, energy, x, aux)

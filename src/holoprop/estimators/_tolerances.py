@@ -26,7 +26,7 @@ def needed_tolerance(
     radius: float | Float[Array, ""],
     points: int,
     dtype: np.dtype,
-    relative_to_state: bool = False,
+    max_error: float | None = None,
 ) -> RealScalar | None:
     """The tolerance of a phase whose relaxation leaves it to the gradient, else None.
 
@@ -36,15 +36,14 @@ def needed_tolerance(
         radius: Size of the nudge, real; its sign does not matter.
         points: N, or 1 for a one-sided estimate.
         dtype: Of the states' precision.
-        relative_to_state: Whether nudged residuals are relative to the state, of which the response
-            is a part of the radius' size, instead of to the response itself.
+        max_error: The largest bias that is wanted, or None for that of radius and points.
     """
     if relaxation.tolerance != "auto":
         return None
     share, loosest, tightest = _NUDGED if nudged else _FREE
-    if dtype == np.float64 or relative_to_state:
+    if dtype == np.float64:
         tightest = default_tolerance(dtype)
     bias = (jnp.abs(jnp.asarray(radius, dtype)) / _RHO) ** points
-    if relative_to_state:
-        bias = bias * jnp.minimum(jnp.abs(radius), 1)
+    if max_error is not None:
+        bias = jnp.minimum(bias, max_error)
     return jnp.clip(share * bias, tightest, loosest)

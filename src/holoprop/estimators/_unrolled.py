@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from holoprop._types import Array, Float, PyTree
+from holoprop.estimators._error import FREE_ERROR, left_over
 from holoprop.estimators._estimator import (
     AbstractEstimator,
     Estimate,
@@ -74,5 +75,8 @@ class Unrolled(AbstractEstimator):
             "Unrolled: an example diverged, and backpropagation through it has no finite gradient; "
             "take it out of the batch, or use smaller weights.",
         )
-        aux = phase_aux(problem, end, free_settled=keep, settled=keep, steps={}, residuals={})
+        budget = left_over(FREE_ERROR * end.residual, dtype=problem.dtype)
+        aux = phase_aux(
+            problem, end, budget, free_settled=keep, settled=keep, steps={}, residuals={}
+        )
         return Estimate(loss, energy, x, aux)

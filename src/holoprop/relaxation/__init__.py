@@ -22,16 +22,19 @@ from holoprop.relaxation._batching import (
     with_batching,
 )
 from holoprop.relaxation._defaults import default_relaxation, physical_relaxation
+from holoprop.relaxation._descent import Descent
 from holoprop.relaxation._holomorphy import (
     Defects,
     holomorphy_defects,
     holomorphy_faults,
     is_broken,
 )
+from holoprop.relaxation._lanes import Lanes
 from holoprop.relaxation._problem import (
     AbstractObjective,
     LinearObjective,
     Problem,
+    ScaledObjective,
     TargetObjective,
 )
 from holoprop.relaxation._relax import relax
@@ -47,13 +50,16 @@ __all__ = [
     "Anderson",
     "Batching",
     "Defects",
+    "Descent",
     "Equilibrium",
     "GradientFlow",
+    "Lanes",
     "LinearObjective",
     "Lockstep",
     "Phase",
     "Problem",
     "RelaxationResult",
+    "ScaledObjective",
     "Sequential",
     "Slots",
     "Synchronous",

@@ -11,13 +11,24 @@ import jax.numpy as jnp
 from holoprop._tree import is_complex
 from holoprop._types import Array, Bool, Float, Inexact, Int, PyTree, State
 from holoprop.nn import Precision
+from holoprop.relaxation._distance import Distance, Goal, Moves
 from holoprop.relaxation._lanes import Lanes
 from holoprop.relaxation._mixing import Guard, mixing_weights
 from holoprop.relaxation._relaxation import AbstractRelaxation, Tolerance
-from holoprop.relaxation._updates import Sequential
+from holoprop.relaxation._updates import AbstractUpdate, Sequential
 
 # A state climbs if its change grows by more than this part of the way it went.
 _CLIMB = 0.02
+
+
+# A converter, because it runs before a type checker would complain in words of its own.
+def _as_update(value: Any) -> Any:
+    if not isinstance(value, AbstractUpdate):
+        raise ValueError(
+            f"inner is {value!r}, whose steps are more than one update of the state: give "
+            "Sequential(), Synchronous() or GradientFlow(dt)."
+        )
+    return value
 
 
 class Anderson(AbstractRelaxation):
@@ -27,14 +38,15 @@ class Anderson(AbstractRelaxation):
     where the a_i sum to one and minimise |sum_i a_i f_i|. For complex states the a_i are complex
     and the Gram matrix is f_i^* . f_j, with the conjugate. Where changes no longer shrink, or a
     free state is leaving an unstable equilibrium, plain steps of the relaxation inside follow.
-    Equilibria, stopping and noise are those of the relaxation inside; the residual is of its step,
-    not of the mixed one. It solves for an equilibrium, not for a minimum: where there are several
+    Equilibria, stopping and noise are those of the relaxation inside; residuals are estimated from
+    the mixed steps. It solves for an equilibrium, not for a minimum: where there are several
     it may come to another one than the relaxation inside would, an unstable one among them, most of
     all from close to a saddle. Where the path itself is the physics, use the relaxation inside
     alone.
 
     Arguments:
-        inner: `Sequential()` (default), `Synchronous()` or `GradientFlow(dt)`.
+        inner: `Sequential()` (default), `Synchronous()` or `GradientFlow(dt)`, or an update of
+            one's own.
         depth: How many steps are mixed, 2 or more; default 5.
 
     Raises:
@@ -47,17 +59,12 @@ class Anderson(AbstractRelaxation):
     Reference: Anderson (1965); Walker and Ni (2011), doi 10.1137/10078356X.
     """
 
-    inner: AbstractRelaxation = Sequential()
+    inner: AbstractUpdate = eqx.field(default=Sequential(), converter=_as_update)
     depth: int = eqx.field(default=5, static=True)
 
     def __check_init__(self) -> None:
         if not isinstance(self.depth, int) or self.depth < 2:
             raise ValueError(f"depth must be a whole number, 2 or more; got {self.depth!r}.")
-        if isinstance(self.inner, Anderson):
-            raise ValueError(
-                f"inner is {self.inner!r}, which mixes already: give the relaxation inside of it, "
-                "and depth as many steps as are to be mixed."
-            )
 
     @property
     def steps(self) -> int | None:
@@ -91,12 +98,12 @@ class Anderson(AbstractRelaxation):
 
     def init(self, lanes: Lanes, extended: PyTree[Any]) -> "_Carry":
         """The inner carry, and empty histories of results and of changes."""
-        inner = self.inner.init(lanes, extended)
-        state = self.inner.state(lanes, inner)
-        flat, position, leaves = _flat(inner), _as_reals(state), jax.tree.leaves(state)
+        state = lanes.states(extended)
+        flat, position, leaves = _flat(extended), _as_reals(state), jax.tree.leaves(state)
         count, reals = position.shape
         return _Carry(
-            inner=inner,
+            extended=extended,
+            moves=Moves.none(state),
             results=jnp.zeros((count, self.depth, flat.shape[1]), flat.dtype),
             changes=jnp.zeros((count, self.depth, reals), position.dtype),
             gram=jnp.zeros((count, self.depth, self.depth), jnp.result_type(*leaves)),
@@ -112,14 +119,13 @@ class Anderson(AbstractRelaxation):
         count: Int[jax.Array, ""],
         noise: State | None,
         backwards: bool,
-    ) -> tuple["_Carry", Float[jax.Array, " lanes"]]:
+    ) -> "_Carry":
         """One step of the inner relaxation, mixed with those before it."""
-        result, residual = self.inner.step(
-            lanes, carry.inner, count=count, noise=noise, backwards=backwards
+        result, move = self.inner.update_all(
+            lanes, carry.extended, noise=noise, backwards=backwards
         )
-        new_state = self.inner.state(lanes, result)
-        old, new = _as_reals(self.inner.state(lanes, carry.inner)), _as_reals(new_state)
-        change = new - old
+        old_state = lanes.states(carry.extended)
+        old, change = _as_reals(old_state), _as_reals(move)
         slot = count % self.depth
         newest = jnp.arange(self.depth) == slot
 
@@ -128,7 +134,7 @@ class Anderson(AbstractRelaxation):
         changes = put(carry.changes, change, slot, 1)
         # Only the newest change's products are new: f_i^* . f, real and imaginary part.
         row = jnp.einsum("ldn,ln->ld", changes, change)
-        if is_complex(new_state):
+        if is_complex(move):
             row = jax.lax.complex(row, jnp.einsum("ldn,ln->ld", changes, _turned(change)))
         gram = jnp.where(
             newest,
@@ -144,7 +150,7 @@ class Anderson(AbstractRelaxation):
         weights = mixing_weights(
             gram,
             # Its slope would not be a number at zero, and nothing depends on it but rounding.
-            jnp.sqrt(jnp.sum(jax.lax.stop_gradient(new) ** 2, axis=1)),
+            jnp.sqrt(jnp.sum(jax.lax.stop_gradient(old + change) ** 2, axis=1)),
             newest=newest,
             valid=age < guard.mixable[:, None],
         )
@@ -153,31 +159,53 @@ class Anderson(AbstractRelaxation):
         factors = weights.astype(results.dtype)
         terms = [factors[:, i, None] * results[:, i] for i in range(self.depth)]
         mixed = _unflat(sum(terms[1:], terms[0]), result)
-        return _Carry(mixed, results, changes, gram, guard, before), residual
+        mixed_move = jax.tree.map(_longer, _minus(lanes.states(mixed), old_state), move)
+        moves = carry.moves.then(mixed_move)
+        return _Carry(mixed, moves, results, changes, gram, guard, before)
+
+    def distance(
+        self, lanes: Lanes, carry: "_Carry", state: State, goal: Goal, *, newest: bool
+    ) -> Distance:
+        """By the last two mixed steps, which lead to equilibrium if any do."""
+        return lanes.distance(carry.moves, state, goal, newest=newest)
 
     def state(self, lanes: Lanes, carry: "_Carry") -> State:
         """The mixed states."""
-        return self.inner.state(lanes, carry.inner)
+        return lanes.states(carry.extended)
 
 
 class _Carry(eqx.Module):
     """What mixing keeps from one step to the next.
 
     Attributes:
-        inner: The carry of the relaxation inside, mixed.
-        results: The last steps' carries, flat.
+        extended: Extended states, mixed.
+        moves: How the mixed states have moved.
+        results: Where the last inner steps led, flat.
         changes: The changes of their states, as reals.
         gram: Products of the changes.
         guard: When to stop mixing.
         before: State and change one step ago, as reals.
     """
 
-    inner: PyTree[Any]
+    extended: PyTree[Any]
+    moves: Moves
     results: Inexact[Array, "lanes depth numbers"]
     changes: Float[Array, "lanes depth reals"]
     gram: Inexact[Array, "lanes depth depth"]
     guard: Guard
     before: tuple[Float[Array, "lanes reals"], Float[Array, "lanes reals"]]
+
+
+def _minus(a: State, b: State) -> State:
+    return jax.tree.map(lambda u, v: u - v, a, b)
+
+
+def _longer(mixed: Array, inner: Array) -> Array:
+    """Element by element the longer of a mixed move and the inner one.
+
+    The mixed one is zero where the state is too large to hold it, and the inner one is known.
+    """
+    return jnp.where(jnp.abs(mixed) < jnp.abs(inner), inner, mixed)
 
 
 def _flat(tree: PyTree[Any]) -> Inexact[Array, "lanes numbers"]:

@@ -2,6 +2,7 @@
 
 from holoprop.energies import AbstractEnergy
 from holoprop.relaxation._anderson import Anderson
+from holoprop.relaxation._descent import Descent
 from holoprop.relaxation._relaxation import AbstractRelaxation, Tolerance
 from holoprop.relaxation._updates import GradientFlow, Sequential, Synchronous
 
@@ -9,7 +10,7 @@ from holoprop.relaxation._updates import GradientFlow, Sequential, Synchronous
 def default_relaxation(
     energy: AbstractEnergy, *, mixed: bool, tolerance: Tolerance = None
 ) -> AbstractRelaxation:
-    """Sweeps where the energy's numerics are a fixed-point map, else `GradientFlow(0.1)`.
+    """Sweeps where the energy's numerics are a fixed-point map, else `Descent()`.
 
     Arguments:
         energy: To be relaxed.
@@ -18,7 +19,8 @@ def default_relaxation(
         tolerance: Of the sweeps.
     """
     if not energy.numerics().fixed_point_map:
-        return GradientFlow(0.1)
+        # Nudges are in units of the energy, and "auto" knows those of layered networks alone.
+        return Descent()
     sweeps = Sequential(tolerance=tolerance)
     return Anderson(sweeps) if mixed else sweeps
 

@@ -13,8 +13,9 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 
-from holoprop._types import Array, Bool, Float, Int, PyTree, State
+from holoprop._types import Array, Bool, Int, PyTree, State
 from holoprop.relaxation._batching import Batching, Lockstep, Slots
+from holoprop.relaxation._distance import Distance
 from holoprop.relaxation._lanes import Content, Lanes, rows
 from holoprop.relaxation._stepper import Progress, Stepper
 
@@ -29,12 +30,12 @@ class End(eqx.Module):
 
     Attributes:
         state: [lanes, ...].
-        residual: [lanes].
-        count: Steps of the slowest, the one that measured the residual included.
+        distance: [lanes]: from equilibrium.
+        count: Steps of the slowest, the one that measured the distance included.
     """
 
     state: State
-    residual: Float[Array, " lanes"]
+    distance: Distance
     count: Int[Array, ""]
 
 
@@ -79,13 +80,16 @@ def _fixed(
     steps: int,
 ) -> End:
     """All lanes, for a fixed number of steps."""
-    # One step more than asked for: it measures the residual of the state that is returned.
-    (count, progress), _ = jax.lax.scan(
-        lambda loop, _: (_step(lanes, stepper, loop), None),
-        (spent, stepper.init(lanes, state, extended)),
-        length=steps + 1,
-    )
-    return End(stepper.state(lanes, progress), progress.residual, count)
+
+    def advance(loop: _Loop, _: None) -> tuple[_Loop, None]:
+        count, progress = loop
+        return (count + 1, stepper.advanced(lanes, progress, count)), None
+
+    # One step more than asked for: it measures the distance of the state that is returned.
+    loop = spent, stepper.init(lanes, state, extended)
+    (count, progress), _ = jax.lax.scan(advance, loop, length=steps + 1)
+    progress = stepper.measured(lanes, progress)
+    return End(stepper.state(lanes, progress), progress.distance, count)
 
 
 def _together(
@@ -96,7 +100,7 @@ def _together(
     count, progress = _step_while(
         lanes, stepper, loop, lambda count, p: jnp.any(stepper.goes_on(p, count))
     )
-    return End(stepper.state(lanes, progress), progress.residual, count)
+    return End(stepper.state(lanes, progress), progress.distance, count)
 
 
 def _then_in_groups(
@@ -124,7 +128,7 @@ def _then_in_groups(
         slowest, own = _step_while(
             held, stepper, (count, own), lambda count, p: jnp.any(stepper.goes_on(p, count))
         )
-        return End(stepper.state(held, own), own.residual, slowest)
+        return End(stepper.state(held, own), own.distance, slowest)
 
     late = jax.lax.map(one, order[: groups * width].reshape(groups, width))
     # Put back without a scatter: every lane looks up where it went.
@@ -137,7 +141,7 @@ def _then_in_groups(
 
     return End(
         jax.tree.map(merge, stepper.state(lanes, progress), late.state),
-        merge(progress.residual, late.residual),
+        jax.tree.map(merge, progress.distance, late.distance),
         jnp.max(late.count),
     )
 
@@ -172,7 +176,7 @@ class _Queue(eqx.Module):
         following: The lane that takes a slot next.
         left: How many lanes have not come to their end.
         state: [lanes, ...]: where each ended or, before that, starts.
-        residual: [lanes].
+        distance: [lanes].
         slowest: Steps of the slowest so far.
     """
 
@@ -184,7 +188,7 @@ class _Queue(eqx.Module):
     following: Int[Array, ""]
     left: Int[Array, ""]
     state: State
-    residual: Float[Array, " lanes"]
+    distance: Distance
     slowest: Int[Array, ""]
 
 
@@ -222,10 +226,10 @@ def _through_slots(
         lane = queue.lane[slot]
         ended = lane < total
         lane = jnp.minimum(lane, total - 1)
-        end = _row((stepper.state(held, progress), progress.residual), slot)
-        kept = queue.state, queue.residual
+        end = _row((stepper.state(held, progress), progress.distance), slot)
+        kept = queue.state, queue.distance
         end = jax.tree.map(functools.partial(jnp.where, ended), end, _row(kept, lane))
-        state, residual = _put(kept, end, lane)
+        state, distance = _put(kept, end, lane)
         # Where no lane waits, the last one starts again, and nobody looks.
         new_content, new_progress = begin(jnp.minimum(queue.following, total - 1))
         taken = jnp.where(ended, count - queue.since[slot], 0)
@@ -238,7 +242,7 @@ def _through_slots(
             following=queue.following + 1,
             left=queue.left - ended,
             state=state,
-            residual=residual,
+            distance=distance,
             slowest=jnp.maximum(queue.slowest, taken),
         )
 
@@ -254,11 +258,11 @@ def _through_slots(
         following=jnp.array(0),
         left=jnp.array(total),
         state=init,
-        residual=jnp.zeros(total, progress.residual.dtype),
+        distance=jax.tree.map(lambda d: jnp.zeros(total, d.dtype), progress.distance),
         slowest=jnp.array(0),
     )
     queue = jax.lax.while_loop(lambda q: eqxi.unvmap_any(q.left > 0), exchange, queue)
-    return End(queue.state, queue.residual, queue.slowest)
+    return End(queue.state, queue.distance, queue.slowest)
 
 
 def _row(tree: PyTree[Any], at: Int[Array, ""]) -> PyTree[Any]:

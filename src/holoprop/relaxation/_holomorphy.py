@@ -93,7 +93,7 @@ def _step(energy: AbstractEnergy, x: PyTree[Any], state: State) -> State:
     """One synchronous free step of one example."""
     numerics = energy.numerics()
     dynamics = numerics.dynamics(numerics.prepare(x), None, numerics.maps())
-    return dynamics.state(dynamics.synchronous(dynamics.extend(state), None))
+    return dynamics.state(dynamics.synchronous(dynamics.extend(state), None)[0])
 
 
 def _defects(function: Callable[[State], PyTree[Any]], state: State) -> Float[Array, " leaves"]:

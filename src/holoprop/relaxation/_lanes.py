@@ -7,9 +7,10 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from holoprop._types import Inexact, Int, PyTree, Scalar
+from holoprop._types import Inexact, Int, PyTree, Scalar, State
 from holoprop.energies import AbstractEnergy
 from holoprop.nn import Precision
+from holoprop.relaxation._distance import Distance, Goal, Moves, along_the_slope
 from holoprop.relaxation._problem import Prepared, Problem, dynamics, prepare
 
 # What differs between lanes that stand in one row: what is prepared, and the nudge if it does.
@@ -60,6 +61,47 @@ class Lanes(eqx.Module):
         def one(prepared: Prepared, nudge: Scalar | None, *trees: Any) -> Any:
             return function(dynamics(self.energy, prepared, nudge, self.maps), *trees)
 
+        return self.over_all(one, *trees)
+
+    def states(self, extended: PyTree[Any]) -> State:
+        """The states of extended states, [lanes, ...]."""
+        return self.map(lambda dynamics, extended: dynamics.state(extended), extended)
+
+    def distance(self, moves: Moves, state: State, goal: Goal, *, newest: bool) -> Distance:
+        """Every lane's distance from its equilibrium, by its last two moves.
+
+        Arguments:
+            moves: [lanes, ...].
+            state: [lanes, ...]: whose distance is asked for.
+            goal: When it is near enough.
+            newest: Whether the last move led to `state`, and not from it.
+        """
+
+        def one(prepared: Prepared, nudge: Scalar | None, moves: Moves, state: State) -> Distance:
+            return moves.distance(state, prepared.origin, goal, newest=newest)
+
+        return self.over_all(one, moves, state)
+
+    def distance_along_the_slope(self, state: State, goal: Goal) -> Distance:
+        """Every lane's distance along the slope of its energy.
+
+        Arguments:
+            state: [lanes, ...]: whose distance is asked for.
+            goal: When it is near enough.
+        """
+
+        def one(prepared: Prepared, nudge: Scalar | None, state: State) -> Distance:
+            own = dynamics(self.energy, prepared, nudge, self.maps)
+
+            def move(state: State) -> State:
+                return own.synchronous(own.extend(state), None)[1]
+
+            return along_the_slope(move, state, prepared.origin, goal)
+
+        return self.over_all(one, jax.lax.stop_gradient(state))
+
+    def over_all(self, one: Callable[..., Any], *trees: Any) -> Any:
+        """Map a function of what is prepared, the nudge and some trees."""
         for axes in self.axes:
             one = jax.vmap(one, in_axes=(*axes, *(0 for _ in trees)))
         return self.in_row(one(self.prepared, self.nudge, *self.in_grid(trees)))

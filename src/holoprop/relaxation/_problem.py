@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from holoprop._tree import dot, holomorphic_grad, is_complex, to_complex
-from holoprop._types import PyTree, Scalar, State, Target
+from holoprop._types import Array, Float, PyTree, Scalar, State, Target
 from holoprop.energies import AbstractDynamics, AbstractEnergy, initial_state
 
 # What to do about an energy or cost of one's own that is not holomorphic.
@@ -59,6 +59,17 @@ class LinearObjective(AbstractObjective):
         return dot(self.cotangent, state)
 
 
+class ScaledObjective(AbstractObjective):
+    """A part of another objective: a nudge of it is so much smaller a nudge of the whole."""
+
+    whole: AbstractObjective
+    share: Float[Array, "*batch"]
+
+    def cost(self, energy: AbstractEnergy, state: State) -> Scalar:
+        """The share of the cost."""
+        return self.share * self.whole.cost(energy, state)
+
+
 class Problem(eqx.Module):
     """A batch of one energy's relaxation problems, and the total energy F = E + beta l.
 
@@ -67,12 +78,15 @@ class Problem(eqx.Module):
         x: Inputs, with a leading batch axis on every leaf.
         objective: With a leading batch axis on every leaf, or None where nothing is nudged.
         centre: Free equilibria, [batch, ...], where states are deviations from them, else None.
+        origin: Free equilibria, [batch, ...], where residuals are relative to the response to a
+            nudge and states are not deviations, else None.
     """
 
     energy: AbstractEnergy
     x: PyTree[Any]
     objective: AbstractObjective | None = None
     centre: State | None = None
+    origin: State | None = None
 
     @property
     def batch(self) -> int:
@@ -179,11 +193,13 @@ class Prepared(eqx.Module):
         constants: From the numerics' `prepare` or `prepare_deviation`.
         objective: What is nudged, or None.
         centre: Where states are deviations from it, else None.
+        origin: Where residuals are relative to the distance from it, else None.
     """
 
     constants: PyTree[Any]
     objective: AbstractObjective | None
     centre: State | None
+    origin: State | None
 
 
 def prepare(problem: Problem) -> Prepared:
@@ -193,7 +209,7 @@ def prepare(problem: Problem) -> Prepared:
         constants = jax.vmap(numerics.prepare)(problem.x)
     else:
         constants = jax.vmap(numerics.prepare_deviation)(problem.x, problem.centre)
-    return Prepared(constants, problem.objective, problem.centre)
+    return Prepared(constants, problem.objective, problem.centre, problem.origin)
 
 
 def dynamics(

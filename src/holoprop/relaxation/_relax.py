@@ -62,7 +62,7 @@ def relax(
             example with a class index out of range counts as diverged.
         init: State to start from, [batch, ...], real or complex; default the energy's own.
         relaxation: Default `Sequential()` where the energy's numerics are a fixed-point map, as a
-            `LayeredNetwork`'s are, else `GradientFlow(0.1)`.
+            `LayeredNetwork`'s are, else `Descent()`.
         batching: Which examples step together: `Lockstep()`, `Lockstep(count)` or `Slots(count)`.
             The default is `Lockstep()` where the computation runs on an accelerator; on a processor
             it is `Slots(8)` for a large network and `Lockstep(count)` for others.

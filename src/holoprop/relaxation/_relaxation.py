@@ -5,21 +5,23 @@ from typing import Any, Literal, TypeAlias
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from holoprop._tree import real_dtype, squared_norm
-from holoprop._types import Float, Int, PyTree, State
-from holoprop.energies import AbstractDynamics
+from holoprop._types import Int, PyTree, State
 from holoprop.nn import Precision
+from holoprop.relaxation._distance import Distance, Goal
 from holoprop.relaxation._lanes import Lanes
 
 # A residual; or None for the dtype's default; or "auto" for what the gradient needs.
 Tolerance: TypeAlias = float | Literal["auto"] | None
 
-# A state whose root mean square passes this has diverged: far beyond any working network, and
-# small enough that its square is finite in float32.
-_BOUND = 1e8
+
+# A converter, because it runs before a type checker would complain in words of its own.
+def as_tolerance(value: Any) -> Any:
+    """A setting that may be a tolerance; `ValueError` for other words than "auto"."""
+    if isinstance(value, str) and value != "auto":
+        raise ValueError(f'tolerance must be a positive number, "auto" or None; got {value!r}.')
+    return float(value) if isinstance(value, np.generic) else value
 
 
 class AbstractRelaxation(eqx.Module):
@@ -46,7 +48,8 @@ class AbstractRelaxation(eqx.Module):
     def tolerance(self) -> Tolerance:
         """Residual at which an example has settled.
 
-        None for the dtype's default, "auto" for what the gradient needs.
+        None for the dtype's default, "auto" for what the gradient needs; both allow for what
+        rounding makes impossible, a number does not.
         """
 
     @property
@@ -73,6 +76,11 @@ class AbstractRelaxation(eqx.Module):
         """Whether a phase to a tolerance starts from a feed-forward pass, where there is one."""
         return False
 
+    @property
+    def knows_curvature(self) -> bool:
+        """Whether its distances are by the energy's curvature, and not by moves alone."""
+        return False
+
     @abc.abstractmethod
     def init(self, lanes: Lanes, extended: PyTree[Any]) -> PyTree[Any]:
         """What the loop carries for lanes that start at extended states, [lanes, ...]."""
@@ -86,8 +94,8 @@ class AbstractRelaxation(eqx.Module):
         count: Int[jax.Array, ""],
         noise: State | None,
         backwards: bool,
-    ) -> tuple[PyTree[Any], Float[jax.Array, " lanes"]]:
-        """One step of all lanes: the next carry, and the residuals of the one given.
+    ) -> PyTree[Any]:
+        """One step of all lanes: the next carry.
 
         Arguments:
             lanes: What steps.
@@ -98,32 +106,27 @@ class AbstractRelaxation(eqx.Module):
         """
 
     @abc.abstractmethod
+    def distance(
+        self, lanes: Lanes, carry: PyTree[Any], state: State, goal: Goal, *, newest: bool
+    ) -> Distance:
+        """How far the lanes are from equilibrium, by a carry that has come out of a step.
+
+        Arguments:
+            lanes: What steps.
+            carry: From the last step.
+            state: [lanes, ...]: the states whose distance is asked for.
+            goal: When it is near enough.
+            newest: Whether these are the carry's own, and not those before its step.
+        """
+
+    @abc.abstractmethod
     def state(self, lanes: Lanes, carry: PyTree[Any]) -> State:
         """The states of a carry, [lanes, ...]."""
 
 
 def default_tolerance(dtype: np.dtype) -> float:
-    """1e-6 in float32 and 1e-13 in float64: some ten times the rounding of one step."""
+    """1e-6 in float32 and 1e-13 in float64: some ten times the rounding of one step or more."""
     return 1e-13 if dtype == np.float64 else 1e-6
-
-
-def residual(
-    dynamics: AbstractDynamics, old: PyTree[Any], new: PyTree[Any]
-) -> Float[jax.Array, ""]:
-    """Size of the step between two extended states, relative to the old; infinite beyond bounds.
-
-    Both sizes are root mean squares over all units. A state smaller than the square root of the
-    precision counts as that large (see `AbstractDynamics.floor`).
-    """
-    old, new = jax.lax.stop_gradient((dynamics.state(old), dynamics.state(new)))
-    units = sum(leaf.size for leaf in jax.tree.leaves(old))
-    precision = jnp.finfo(real_dtype(old))
-    floor = max(dynamics.floor * float(precision.eps) ** 0.5, float(precision.tiny))
-    size = jnp.sqrt(squared_norm(old) / units)
-    change = jnp.sqrt(squared_norm(jax.tree.map(lambda a, b: a - b, new, old)) / units)
-    # A deviation starts at zero, which is settled only if it stays there.
-    relative = jnp.where(change > 0, change / jnp.maximum(size, floor), 0.0)
-    return jnp.where(size < _BOUND, relative, jnp.inf)
 
 
 def check_settings(relaxation: AbstractRelaxation) -> None:

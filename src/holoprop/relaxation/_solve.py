@@ -3,13 +3,15 @@
 from typing import Any
 
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 
 from holoprop._tree import real_dtype, to_complex
-from holoprop._types import Array, Float, Inexact, Int, Key, PyTree, RealScalar, State
+from holoprop._types import Array, Bool, Inexact, Int, Key, PyTree, RealScalar, State
 from holoprop.energies import AbstractDynamics
 from holoprop.relaxation._batching import Batching
+from holoprop.relaxation._distance import Distance, Goal
 from holoprop.relaxation._driver import End, iterate
 from holoprop.relaxation._lanes import Lanes
 from holoprop.relaxation._no_derivative import without_derivative
@@ -20,6 +22,8 @@ from holoprop.relaxation._stepper import Stepper
 
 # Where plain states stop in low precision, whose rounding is of this size.
 _COARSE = 0.01
+# So many times, tolerances are made so much smaller where that is so.
+_ROUNDS, _CLOSER = 10, 0.25
 
 
 class Phase(eqx.Module):
@@ -30,9 +34,7 @@ class Phase(eqx.Module):
         batching: Which lanes step together.
         key: For the noise, or None.
         steps: A fixed number of steps instead of the relaxation's own stopping, or None.
-        tolerance: Instead of the relaxation's own, or None.
-        newest: Whether to return, after settling to a tolerance, the state that the last step led
-            to instead of the one that the residual belongs to: nearer to equilibrium, at no price.
+        tolerance: Where the relaxation leaves it open, or None for the precision's own.
     """
 
     relaxation: AbstractRelaxation
@@ -40,19 +42,18 @@ class Phase(eqx.Module):
     key: Key | None = None
     steps: int | None = eqx.field(default=None, static=True)
     tolerance: float | RealScalar | None = None
-    newest: bool = eqx.field(default=False, static=True)
 
     @property
     def fixed(self) -> int | None:
         """Fixed number of steps, or None for a tolerance."""
         return self.relaxation.steps if self.steps is None else self.steps
 
-    def tolerance_for(self, dtype: Any) -> float | RealScalar:
-        """The tolerance asked for, or the precision's own."""
-        for tolerance in (self.tolerance, self.relaxation.tolerance):
-            if tolerance is not None and not isinstance(tolerance, str):
-                return tolerance
-        return default_tolerance(dtype)
+    def goal(self, dtype: Any) -> Goal:
+        """The tolerance asked for; or another, or the precision's own, as rounding allows."""
+        asked, own = self.relaxation.tolerance, default_tolerance(dtype)
+        if asked is not None and not isinstance(asked, str):
+            return Goal(asked, None)
+        return Goal(own if self.tolerance is None else self.tolerance, own)
 
 
 def solve(
@@ -74,37 +75,81 @@ def solve(
             energy's own start, or for no deviation.
     """
     relaxation, fixed = phase.relaxation, phase.fixed
-    newest = phase.newest and fixed is None
+    # A fixed number of steps is followed by one more, which measures.
+    newest = fixed is None
     lanes = Lanes.of(problem, nudge, relaxation.precision)
     warm = relaxation.from_feed_forward and fixed is None
     state, extended = _start(lanes, problem, init, warm=warm)
-    tolerance = phase.tolerance_for(real_dtype(state))
-    stepper = Stepper(relaxation, phase.key, tolerance, nudge is not None, newest)
+    stepper = Stepper(
+        relaxation, phase.key, phase.goal(real_dtype(state)), nudge is not None, newest
+    )
     spent = jnp.array(0)
     if fixed is None and relaxation.precision is not None and problem.centre is None:
-        coarse = Stepper(relaxation, phase.key, _COARSE, nudge is not None, True)
-        end = iterate(lanes, coarse, phase.batching, state, extended, spent=spent)
+        coarse = Stepper(relaxation, phase.key, Goal(_COARSE, None), nudge is not None, True)
+        rough = Lanes.of(_without_origin(problem), nudge, relaxation.precision)
+        end = iterate(rough, coarse, phase.batching, state, extended, spent=spent)
         # One step is left for who has taken all, to measure where it is.
-        state, spent = end.state, jnp.minimum(end.count, relaxation.max_steps)
+        state, spent = end.state, jnp.minimum(end.count, relaxation.max_steps - 1)
         lanes = Lanes.of(problem, nudge, None)
         extended = lanes.map(lambda dynamics, state: dynamics.extend(state), state)
-    end = iterate(lanes, stepper, phase.batching, state, extended, spent=spent, steps=fixed)
+    if problem.energy.numerics().fixed_point_map or relaxation.knows_curvature:
+        end = iterate(lanes, stepper, phase.batching, state, extended, spent=spent, steps=fixed)
+    elif fixed is None:
+        end = _until_it_is_near(lanes, stepper, phase.batching, state)
+    else:
+        end = iterate(lanes, stepper, phase.batching, state, extended, spent=spent, steps=fixed)
+        end = _never_nearer(lanes, end, stepper.goal)
     if fixed is None:
         state = jax.tree.map(without_derivative, end.state)
         end = eqx.tree_at(lambda end: end.state, end, state)
-    return _equilibrium(lanes, end, tolerance, newest=newest)
+    return _equilibrium(lanes, end, newest=newest)
 
 
-def _equilibrium(
-    lanes: Lanes, end: End, tolerance: float | Float[Array, ""], *, newest: bool
-) -> Equilibrium:
+def _until_it_is_near(lanes: Lanes, stepper: Stepper, batching: Batching, state: State) -> End:
+    """To a tolerance, and on to smaller ones where the slope tells that the moves told too little.
+
+    A mixed step, or one of a slow mode beside fast ones, can be short far from equilibrium.
+    """
+    def goes_on(loop: tuple[End, Int[Array, ""]]) -> Bool[Array, ""]:
+        end, taken = loop
+        late = ~end.distance.settled & jnp.isfinite(end.distance.residual)
+        more = jnp.any(late) & (end.count < stepper.relaxation.max_steps) & (taken < _ROUNDS)
+        return eqxi.unvmap_any(more | (taken == 0))
+
+    def step_on(loop: tuple[End, Int[Array, ""]]) -> tuple[End, Int[Array, ""]]:
+        end, taken = loop
+        goal = Goal(stepper.goal.tolerance * _CLOSER**taken, stepper.goal.rounding)
+        closer = eqx.tree_at(lambda s: s.goal, stepper, goal, is_leaf=lambda leaf: leaf is None)
+        extended = lanes.map(lambda dynamics, state: dynamics.extend(state), end.state)
+        end = iterate(lanes, closer, batching, end.state, extended, spent=end.count)
+        return _never_nearer(lanes, end, stepper.goal), taken + 1
+
+    unknown = stepper.init(lanes, state, lanes.map(lambda d, s: d.extend(s), state)).distance
+    start = End(state, unknown, jnp.array(0)), jnp.array(0)
+    return jax.lax.while_loop(goes_on, step_on, start)[0]
+
+
+def _never_nearer(lanes: Lanes, end: End, goal: Goal) -> End:
+    """The same, with distances that are no smaller than the slope's own way is long."""
+    other, found = lanes.distance_along_the_slope(end.state, goal), end.distance
+    settled = other.settled & (found.settled | (found.residual <= goal.tolerance))
+    residual = jnp.maximum(found.residual, other.residual)
+    return End(end.state, Distance(residual, settled), end.count)
+
+
+def _without_origin(problem: Problem) -> Problem:
+    """Low precision leaves no more of a state than a rough place, whatever the response is."""
+    return eqx.tree_at(lambda p: p.origin, problem, None, is_leaf=lambda leaf: leaf is None)
+
+
+def _equilibrium(lanes: Lanes, end: End, *, newest: bool) -> Equilibrium:
     """The end of all lanes, in the shape of batch and points."""
-    settled = end.residual <= tolerance
+    settled, residual = end.distance.settled, end.distance.residual
     result = jnp.where(settled, RelaxationResult.SETTLED, RelaxationResult.OUT_OF_STEPS)
-    result = jnp.where(jnp.isfinite(end.residual), result, RelaxationResult.DIVERGED)
-    # The step that measured the residual counts where its result is what is returned.
+    result = jnp.where(jnp.isfinite(residual), result, RelaxationResult.DIVERGED)
+    # The step that measured the distance counts where its result is what is returned.
     steps: Int[Array, ""] = end.count if newest else end.count - 1
-    state, residual, result = lanes.in_grid((end.state, end.residual, result))
+    state, residual, result = lanes.in_grid((end.state, residual, result))
     return Equilibrium(state, residual, steps, result)
 
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from holoprop._tree import real_dtype
-from holoprop._types import Array, Bool, Float, Int, Key, PyTree, State
+from holoprop._types import Array, Bool, Int, Key, PyTree, State
+from holoprop.relaxation._distance import Distance, Goal
 from holoprop.relaxation._lanes import Lanes
 from holoprop.relaxation._relaxation import AbstractRelaxation
 
@@ -17,14 +18,15 @@ class Progress(eqx.Module):
     """Where lanes are.
 
     Attributes:
-        state: The states whose residuals are known, or None where nobody will ask for them.
-        carry: What the step from them led to.
-        residual: Infinite or not a number for who has diverged.
+        state: The states before the last step, or None where nobody will ask for them.
+        carry: What the last step led to.
+        distance: From equilibrium, of the states that are wanted; infinite or not a number for who
+            has diverged.
     """
 
     state: State | None
     carry: PyTree[Any]
-    residual: Float[Array, " lanes"]
+    distance: Distance
 
 
 class Stepper(eqx.Module):
@@ -33,15 +35,14 @@ class Stepper(eqx.Module):
     Attributes:
         relaxation: The step.
         key: For the noise, or None.
-        tolerance: On the residual.
+        goal: When a lane has settled.
         nudged: Whether the phase is nudged.
-        newest: Whether the state that the last step led to is wanted, not the one whose residual is
-            known.
+        newest: Whether the state that the last step led to is wanted, not the one before it.
     """
 
     relaxation: AbstractRelaxation
     key: Key | None
-    tolerance: float | Float[Array, ""]
+    goal: Goal
     nudged: bool = eqx.field(static=True)
     newest: bool = eqx.field(static=True)
 
@@ -51,9 +52,14 @@ class Stepper(eqx.Module):
         count = jax.tree.leaves(state)[0].shape[0]
         unknown = jnp.full(count, jnp.finfo(real_dtype(state)).max)
         known = None if self.newest else state
-        return Progress(known, self.relaxation.init(lanes, extended), unknown)
+        carry = self.relaxation.init(lanes, extended)
+        return Progress(known, carry, Distance(unknown, jnp.zeros(count, bool)))
 
     def step(self, lanes: Lanes, progress: Progress, count: Int[Array, ""]) -> Progress:
+        """One step of every lane, and how far it has come."""
+        return self.measured(lanes, self.advanced(lanes, progress, count))
+
+    def advanced(self, lanes: Lanes, progress: Progress, count: Int[Array, ""]) -> Progress:
         """One step of every lane, `count` steps of the loop after its first."""
         relaxation = self.relaxation
         noise = None
@@ -63,11 +69,18 @@ class Stepper(eqx.Module):
                 step_key, progress.state, dtype=real_dtype(progress.state)
             )
             noise = jax.tree.map(lambda eta: relaxation.noise * eta, drawn)
-        new, residual = relaxation.step(
+        new = relaxation.step(
             lanes, progress.carry, count=count, noise=noise, backwards=self.nudged
         )
         state = None if self.newest else relaxation.state(lanes, progress.carry)
-        return Progress(state, new, residual)
+        return Progress(state, new, progress.distance)
+
+    def measured(self, lanes: Lanes, progress: Progress) -> Progress:
+        """The same, with the distances after the last step."""
+        distance = self.relaxation.distance(
+            lanes, progress.carry, self.state(lanes, progress), self.goal, newest=self.newest
+        )
+        return Progress(progress.state, progress.carry, distance)
 
     def goes_on(self, progress: Progress, taken: Int[Array, "..."]) -> Bool[Array, " lanes"]:
         """Which lanes have neither settled, nor diverged, nor taken all their steps.
@@ -76,9 +89,8 @@ class Stepper(eqx.Module):
             progress: Where they are.
             taken: How many steps each has taken, or all have.
         """
-        moves = (progress.residual > self.tolerance) & jnp.isfinite(progress.residual)
-        # One step more than the largest number measures where the last of them led.
-        return moves & (taken <= self.relaxation.max_steps)
+        moves = ~progress.distance.settled & jnp.isfinite(progress.distance.residual)
+        return moves & (taken < self.relaxation.max_steps)
 
     def state(self, lanes: Lanes, progress: Progress) -> State:
         """The states that are wanted."""

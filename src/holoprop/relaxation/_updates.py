@@ -5,27 +5,16 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import numpy as np
 
-from holoprop._types import Float, Int, PyTree, State
+from holoprop._types import Int, PyTree, State
 from holoprop.energies import AbstractDynamics
 from holoprop.nn import PRECISIONS, Precision
+from holoprop.relaxation._distance import Distance, Goal, Moves
 from holoprop.relaxation._lanes import Lanes
-from holoprop.relaxation._relaxation import (
-    AbstractRelaxation,
-    Tolerance,
-    residual,
-)
+from holoprop.relaxation._relaxation import AbstractRelaxation, Tolerance, as_tolerance
 
 
-# Converters, because they run before a type checker would complain in words of its own. Numbers are
-# Python's, because one of NumPy's would decide the precision of what it is multiplied with.
-def _as_tolerance(value: Any) -> Any:
-    if isinstance(value, str) and value != "auto":
-        raise ValueError(f'tolerance must be a positive number, "auto" or None; got {value!r}.')
-    return float(value) if isinstance(value, np.generic) else value
-
-
+# A converter, because it runs before a type checker would complain in words of its own.
 def _as_precision(value: Any) -> Any:
     if value not in PRECISIONS:
         raise ValueError(
@@ -42,7 +31,7 @@ class AbstractUpdate(AbstractRelaxation):
 
     steps: int | None = eqx.field(default=None, kw_only=True, static=True)
     tolerance: Tolerance = eqx.field(
-        default=None, kw_only=True, static=True, converter=_as_tolerance
+        default=None, kw_only=True, static=True, converter=as_tolerance
     )
     max_steps: int = eqx.field(default=1000, kw_only=True, static=True)
     noise: float = eqx.field(default=0.0, kw_only=True, static=True, converter=float)
@@ -55,8 +44,8 @@ class AbstractUpdate(AbstractRelaxation):
         *,
         noise: State | None,
         backwards: bool,
-    ) -> PyTree[Any]:
-        """The next extended state of one example.
+    ) -> tuple[PyTree[Any], State]:
+        """The next extended state of one example, and the move of its state.
 
         Arguments:
             dynamics: Of the example.
@@ -65,32 +54,51 @@ class AbstractUpdate(AbstractRelaxation):
             backwards: Whether layers are updated back to front (nudged phases).
         """
 
-    def init(self, lanes: Lanes, extended: PyTree[Any]) -> PyTree[Any]:
-        """The extended states are all that is carried."""
-        return extended
+    def update_all(
+        self, lanes: Lanes, extended: PyTree[Any], *, noise: State | None, backwards: bool
+    ) -> tuple[PyTree[Any], State]:
+        """`update` for all lanes."""
+
+        def one(
+            dynamics: AbstractDynamics, extended: PyTree[Any], noise: State | None = None
+        ) -> tuple[PyTree[Any], State]:
+            return self.update(dynamics, extended, noise=noise, backwards=backwards)
+
+        return lanes.map(one, extended, *(() if noise is None else (noise,)))
+
+    def init(self, lanes: Lanes, extended: PyTree[Any]) -> "_Carry":
+        """The extended states, which have not moved."""
+        return _Carry(extended, Moves.none(lanes.states(extended)))
 
     def step(
         self,
         lanes: Lanes,
-        carry: PyTree[Any],
+        carry: "_Carry",
         *,
         count: Int[jax.Array, ""],
         noise: State | None,
         backwards: bool,
-    ) -> tuple[PyTree[Any], Float[jax.Array, " lanes"]]:
-        """One update, and its size."""
+    ) -> "_Carry":
+        """One update."""
+        new, move = self.update_all(lanes, carry.extended, noise=noise, backwards=backwards)
+        return _Carry(new, carry.moves.then(move))
 
-        def one(
-            dynamics: AbstractDynamics, extended: PyTree[Any], noise: State | None = None
-        ) -> tuple[PyTree[Any], Float[jax.Array, ""]]:
-            new = self.update(dynamics, extended, noise=noise, backwards=backwards)
-            return new, residual(dynamics, extended, new)
+    def distance(
+        self, lanes: Lanes, carry: "_Carry", state: State, goal: Goal, *, newest: bool
+    ) -> Distance:
+        """By the last two updates."""
+        return lanes.distance(carry.moves, state, goal, newest=newest)
 
-        return lanes.map(one, carry, *(() if noise is None else (noise,)))
-
-    def state(self, lanes: Lanes, carry: PyTree[Any]) -> State:
+    def state(self, lanes: Lanes, carry: "_Carry") -> State:
         """The states of extended states."""
-        return lanes.map(lambda dynamics, extended: dynamics.state(extended), carry)
+        return lanes.states(carry.extended)
+
+
+class _Carry(eqx.Module):
+    """Extended states, and how they have moved."""
+
+    extended: PyTree[Any]
+    moves: Moves
 
 
 class Synchronous(AbstractUpdate):
@@ -128,7 +136,7 @@ class Synchronous(AbstractUpdate):
         *,
         noise: State | None,
         backwards: bool,
-    ) -> PyTree[Any]:
+    ) -> tuple[PyTree[Any], State]:
         """All units from the old state of all others."""
         return dynamics.synchronous(extended, noise)
 
@@ -175,7 +183,7 @@ class Sequential(AbstractUpdate):
         *,
         noise: State | None,
         backwards: bool,
-    ) -> PyTree[Any]:
+    ) -> tuple[PyTree[Any], State]:
         """One sweep over all layers."""
         return dynamics.sequential(extended, noise, backwards=backwards)
 
@@ -219,7 +227,8 @@ class GradientFlow(AbstractUpdate):
         *,
         noise: State | None,
         backwards: bool,
-    ) -> PyTree[Any]:
+    ) -> tuple[PyTree[Any], State]:
         """A step of length dt towards where the synchronous update leads."""
-        full = dynamics.synchronous(extended, noise)
-        return jax.tree.map(lambda old, end: old + self.dt * (end - old), extended, full)
+        end, move = dynamics.synchronous(extended, noise)
+        new = dynamics.part_way(extended, end, move, self.dt)
+        return new, jax.tree.map(lambda m: self.dt * m, move)

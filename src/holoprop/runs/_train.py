@@ -259,6 +259,14 @@ def _train(
 
     def on_epoch(metrics: EpochMetrics) -> None:
         _warn_of_unsettled(told, metrics, history, batches * config.batch_size)
+        # Once is enough for a run.
+        if metrics.untrusted and not any(m.untrusted for m in history):
+            told.on_warning(
+                f"in epoch {metrics.epoch} the nudges of {metrics.untrusted} examples leave the "
+                "region where the equilibrium is holomorphic, and their gradients are wrong: use a "
+                "smaller radius or nudge, or --estimator.max-error for a radius of each example's "
+                "own."
+            )
         history.append(metrics)
         _write(told, run.path / METRICS, lambda: run.write_metrics(history))
         told.on_epoch(metrics)

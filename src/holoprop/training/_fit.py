@@ -147,6 +147,8 @@ def fit(
                 steps=_means(state.seen, "steps"),
                 unsettled=sum(int(batch["unsettled"]) for batch in state.seen),
                 validation_unsettled=held_out.unsettled,
+                untrusted=sum(int(batch["untrusted"]) for batch in state.seen),
+                gradient_error=_gradient_error(state.seen),
                 images_per_second=batches * batch_size / state.seconds,
                 seconds=state.seconds,
             )
@@ -163,6 +165,16 @@ def _mean(seen: list[dict[str, Any]], name: str) -> float | None:
 
 def _means(seen: list[dict[str, Any]], name: str) -> dict[str, float]:
     return {phase: float(np.mean([b[name][phase] for b in seen])) for phase in seen[0][name]}
+
+
+def _gradient_error(seen: list[dict[str, Any]]) -> dict[str, float]:
+    errors = np.concatenate([batch["gradient_error"] for batch in seen])
+    errors = np.minimum(errors[~np.isnan(errors)], 1)
+    return {
+        "mean": float(np.mean(errors)),
+        "median": float(np.median(errors)),
+        "largest": float(np.max(errors)),
+    }
 
 
 class _Trace:

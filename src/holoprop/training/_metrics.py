@@ -19,6 +19,10 @@ class EpochMetrics:
         unsettled: Training examples that were left out of the gradient because they did not settle
             in every phase.
         validation_unsettled: Validation examples that did not settle; they count all the same.
+        untrusted: Training examples whose nudges leave the region where the equilibrium is
+            holomorphic; they count all the same.
+        gradient_error: "mean", "median" and "largest" estimated relative error of a training
+            example's gradient; one above 1, the whole gradient, counts as 1.
         images_per_second: In training, validation not included.
         seconds: For the training, validation not included.
     """
@@ -32,6 +36,8 @@ class EpochMetrics:
     steps: dict[str, float]
     unsettled: int
     validation_unsettled: int
+    untrusted: int
+    gradient_error: dict[str, float]
     images_per_second: float
     seconds: float
 

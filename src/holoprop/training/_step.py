@@ -53,9 +53,11 @@ def train_step(
 
     Returns:
         The network and the optimiser's state after the step, and what was seen of the batch at the
-        network before it, as device scalars: `loss` and `in_loss`, the number of examples that it
-        is the mean of, `error` (None without classes), `unsettled`, and by phase `residuals` and
-        `steps`. Values are not checked: where no example settles, the gradient is zero and
+        network before it, on the device: scalars `loss` and `in_loss`, the number of examples that
+        it is the mean of, `error` (None without classes), `unsettled`, `untrusted`, and by phase
+        `residuals` and `steps`; and for each example `gradient_error`, the estimated relative error
+        of its gradient, not a number where it was left out. Values are not checked: where no
+        example settles, the gradient is zero and
         `unsettled` is the batch's size.
 
     Example:
@@ -90,6 +92,8 @@ def train_step(
         "in_loss": jnp.sum(aux.free_settled),
         "error": _error(aux.logits, labels),
         "unsettled": aux.unsettled,
+        "untrusted": aux.untrusted,
+        "gradient_error": jnp.where(aux.settled, aux.error, jnp.nan),
         # Of the typical example: one that oscillates would hide all others behind its residual.
         "residuals": {phase: jnp.median(r) for phase, r in aux.residuals.items()},
         "steps": aux.steps,
