@@ -111,9 +111,8 @@ def shown_at(monkeypatch, count, act):
 
 
 def stop(number=signal.SIGTERM):
-    """A signal, and the time that it takes to be noticed by the thread that watches for it."""
+    """A signal from outside."""
     signal.raise_signal(number)
-    time.sleep(0.2)
 
 
 def interrupted(digits, monkeypatch, *arguments, report=3, folder="run"):

@@ -122,7 +122,7 @@ def test_training_goes_on_after_several_stops(network):
 
 def test_energy_of_ones_own_without_classes_goes_on():
     circuit, data = zoo.Circuit.init(jax.random.key(0)), circuit_examples(8)
-    flow = method(relaxation=hp.GradientFlow(0.3, steps=30), rate=0.3)
+    flow = method(relaxation=hp.GradientFlow(0.3, steps=100), rate=0.1)
     calls, lines, trained = run(circuit, data, flow)
     assert lines[0].train_error is None
     for stop_at in (1, calls // 2):

@@ -137,15 +137,15 @@ def _trained(command: str, start: Callable[[runs.Listener, Stop], runs.Outcome |
     """Train, shown on the terminal and stopped by signals; returns the exit status."""
 
     def work() -> int:
-        with stoppable() as stop:
-            try:
+        try:
+            with stoppable() as stop:
                 outcome = follow(
                     lambda listener: start(listener, stop),
                     command=command,
                     console=Console(highlight=False),
                 )
-            except runs.InterruptedRunError as error:
-                return _refused(command, str(error), code=stop.status)
+        except runs.InterruptedRunError as error:
+            return _refused(command, str(error), code=stop.status)
         if outcome is None:
             print("This run has ended already: nothing is left to do.")
         return 0

@@ -38,13 +38,17 @@ def stoppable() -> Iterator[Stop]:
     """
     stop = Stop()
     handled = [s for s in _SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
+
+    def ask(number: int, frame: object) -> None:
+        stop.signal = number
+
     # Python runs handlers between two of its own instructions, and a compiler may take minutes over
     # one. The number of a signal is written into this socket at once, and read by a thread.
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    watcher = threading.Thread(target=_watch, args=(reader, stop, handled), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(reader, handled), daemon=True)
     watcher.start()
-    handlers = {s: signal.signal(s, lambda number, frame: None) for s in handled}
+    handlers = {s: signal.signal(s, ask) for s in handled}
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     try:
         yield stop
@@ -57,17 +61,18 @@ def stoppable() -> Iterator[Stop]:
         reader.close()
 
 
-def _watch(reader: socket.socket, stop: Stop, handled: list[signal.Signals]) -> None:
+def _watch(reader: socket.socket, handled: list[signal.Signals]) -> None:
+    is_asked = False
     while numbers := reader.recv(64):
         for number in numbers:
             if number not in handled:
                 continue
-            if stop.is_asked():
+            if is_asked:
                 if sys.stdout is not None and sys.stdout.isatty():
                     # The progress bar has hidden it.
                     os.write(sys.stdout.fileno(), _SHOW_CURSOR)
                 os._exit(_STATUS + number)
-            stop.signal = number
+            is_asked = True
             print(
                 "holoprop: stopping after this step; the next signal stops at once.",
                 file=sys.stderr,
