@@ -1,5 +1,7 @@
 """holoprop: exact gradients from finite oscillations, in JAX."""
 
+import importlib as _importlib
+import os as _os
 from importlib.metadata import version as _version
 
 from holoprop import diagnostics as diagnostics
@@ -62,6 +64,32 @@ from holoprop.relaxation import (
 
 __version__ = _version("holoprop")
 
+
+def load(run: str | _os.PathLike[str]) -> AbstractEnergy:
+    """The network of a run.
+
+    Arguments:
+        run: Its folder, or `owner/name` on the Hugging Face hub.
+
+    Returns:
+        The network, with the run's weights in their precision; those of its last checkpoint if it
+        has not ended.
+
+    Raises:
+        FileNotFoundError: If there is no run, or it has no weights yet.
+        ValueError: If its files are damaged, or the hub does not have it.
+
+    Example:
+        >>> load("nowhere")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: there is no run at nowhere: name a run's folder.
+    """
+    # Data sets and drawing are imported by those alone who use runs.
+    network: AbstractEnergy = _importlib.import_module("holoprop.runs").load(run)
+    return network
+
+
 __all__ = [
     "AbstractEnergy",
     "AbstractEstimator",
@@ -105,6 +133,7 @@ __all__ = [
     "check_stable",
     "equilibrium",
     "gradient_alignment",
+    "load",
     "mlp",
     "relax",
     "stability_map",

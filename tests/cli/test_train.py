@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import zoo
 from PIL import Image
-from terminal import SMALL, TWO_LAYERS, call, files, parse, write_digits
+from safetensors.numpy import load_file
+from terminal import FILES, SMALL, TWO_LAYERS, call, files, old_run, parse, write_digits
 
 import holoprop as hp
 from holoprop.cli._drafts import choices
@@ -21,7 +22,6 @@ from holoprop.runs import Mlp, TrainConfig, load_weights, presets
 from holoprop.runs._json import as_json
 from holoprop.runs._weights import weights_sha256
 
-FILES = {"config.json", "metrics.jsonl", "summary.json", "weights.npz", "curves.png"}
 LINE = {
     *("epoch", "train_loss", "train_error", "validation_loss", "validation_error", "residuals"),
     *("steps", "images_per_second", "seconds"),
@@ -111,7 +111,7 @@ def test_run_leaves_its_files_and_no_others(run):
 
 def test_config_holds_everything_that_was_set(run, digits):
     folder, _ = run
-    expected = as_json(presets()["mnist-subset"].config)
+    expected = {"preset": "mnist-subset"} | as_json(presets()["mnist-subset"].config)
     expected |= {"data": str(digits), "output": str(folder), "epochs": 2, "validation": 0.25}
     expected["network"] |= {"sizes": [784, 12, 8, 10], "weight_std": 0.1}
     for phase, max_steps in (("free", 200), ("nudged", 60)):
@@ -168,10 +168,12 @@ def test_summary_compares_the_gradient_with_the_implicit_one(run):
 def test_sha256_is_that_of_the_saved_weights(run):
     folder, _ = run
     digest = hashlib.sha256()
-    with np.load(folder / "weights.npz") as stored:
-        assert set(stored.files) == LAYERS
-        assert {stored[name].dtype.name for name in stored.files} == {"float32"}
-        for name in stored.files:
+    stored = load_file(folder / "weights.safetensors")
+    assert set(stored) == LAYERS
+    assert {array.dtype.name for array in stored.values()} == {"float32"}
+    # In the network's own order.
+    for layer in ("couplings[0]", "couplings[1]", "readout"):
+        for name in (f"{layer}.weight", f"{layer}.bias"):
             array = stored[name]
             digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode() + array.tobytes())
     assert summary_of(folder)["weights_sha256"] == digest.hexdigest()
@@ -193,10 +195,10 @@ def sigmoid(z):
 
 def numpy_test_numbers(folder, images, labels):
     """Loss and error by the fixed-point map written out in NumPy, from the saved arrays alone."""
-    with np.load(folder / "weights.npz") as stored:
-        w1, w2 = stored["couplings[0].weight"], stored["couplings[1].weight"]
-        b1, b2 = stored["couplings[0].bias"], stored["couplings[1].bias"]
-        w3, b3 = stored["readout.weight"], stored["readout.bias"]
+    stored = load_file(folder / "weights.safetensors")
+    w1, w2 = stored["couplings[0].weight"], stored["couplings[1].weight"]
+    b1, b2 = stored["couplings[0].bias"], stored["couplings[1].bias"]
+    w3, b3 = stored["readout.weight"], stored["readout.bias"]
     x = images.reshape(len(images), -1) / 255
     s1, s2 = np.zeros((len(x), len(b1))), np.zeros((len(x), len(b2)))
     for _ in range(500):
@@ -259,11 +261,7 @@ def test_seed_decides_the_weights(digits, monkeypatch, tmp_path):
     jax.clear_caches()
     programs = files(tmp_path / "cache")
     assert len(programs) > 1
-    old = Path("old")
-    old.mkdir()
-    for name in FILES:
-        (old / name).write_text(f"an earlier run's {name}")
-    (old / "notes.txt").write_text("mine")
+    old = old_run(Path("old"))
     before = files(old)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
@@ -331,8 +329,7 @@ def test_energy_of_ones_own_is_trained(digits):
     first, last = metrics_of("run")
     assert last["train_loss"] < first["train_loss"]
     assert summary["alignment"]["before"]["whole"]["relative_error"] < 1e-3
-    with np.load("run/weights.npz") as stored:
-        assert stored.files == ["weight"]
+    assert set(load_file("run/weights.safetensors")) == {"weight"}
 
 
 # Data

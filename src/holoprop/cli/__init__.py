@@ -1,4 +1,4 @@
-"""The command line: `holoprop train`.
+"""The command line: `holoprop train`, and what can be done with a run.
 
 Here arguments are parsed, and what a run reports is drawn on the terminal. It may import everything
 below it. What a run is and does belongs to `holoprop.runs`.
@@ -8,12 +8,19 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from holoprop.cli._output import steady_output
+
+_COMMANDS = ("train", "resume", "evaluate", "predict", "push")
 _HELP = """usage: holoprop [-h] [--version] COMMAND ...
 
 Exact gradients from finite oscillations: holomorphic equilibrium propagation.
 
 commands:
   train [PRESET] [OPTIONS]   train a network and leave a run folder
+  resume RUN                 go on with a run that was interrupted
+  evaluate RUN               loss and error of a run's network, on any data
+  predict RUN IMAGE...       what a run's network makes of images
+  push RUN REPOSITORY        put a run on the Hugging Face hub
 
 Try first:
   holoprop train             train on packaged digits, in about a minute
@@ -28,14 +35,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows `holoprop`; default those of the process.
 
     Returns:
-        The exit status: 0, or 1 for what a run met, 2 for arguments that cannot be understood, 130
-        for an interruption.
+        The exit status: 0, or 1 for what a run met, 2 for arguments that cannot be understood, 128
+        and the signal's number for an interruption.
 
     Example:
         >>> main(["tarin"])
         2
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with steady_output():
+        try:
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+        except KeyboardInterrupt:
+            print("holoprop: interrupted.", file=sys.stderr)
+            return 130
+
+
+def _run(arguments: list[str]) -> int:
     command, *rest = arguments or ["--help"]
     if command in ("-h", "--help"):
         print(_HELP, end="")
@@ -43,15 +58,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command == "--version":
         print(f"holoprop {version('holoprop')}")
         return 0
-    if command != "train":
-        print(f"holoprop: unknown command {command!r}; the commands are: train.", file=sys.stderr)
+    if command not in _COMMANDS:
+        print(
+            f"holoprop: unknown command {command!r}; the commands are: {', '.join(_COMMANDS)}.",
+            file=sys.stderr,
+        )
         return 2
     from rich.console import Console
 
     # What trains is imported only here, and while something is seen to happen on a terminal.
     with Console().status("loading"):
-        from holoprop.cli._command import run_train
-    return run_train(rest)
+        from holoprop.cli import _command
+    run = {
+        "train": _command.run_train,
+        "resume": _command.run_resume,
+        "evaluate": _command.run_evaluate,
+        "predict": _command.run_predict,
+        "push": _command.run_push,
+    }
+    return run[command](rest)
 
 
 __all__ = ["main"]

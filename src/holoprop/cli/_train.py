@@ -1,6 +1,7 @@
-"""`holoprop train`: what is drawn on the terminal."""
+"""Training: what is drawn on the terminal."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -10,30 +11,40 @@ from rich.table import Table
 from holoprop import runs, training
 
 
-def train(config: runs.TrainConfig, *, preset: str, console: Console) -> None:
-    """Run a training as configured, with a progress bar and closing tables."""
+def follow(
+    work: Callable[[runs.Listener], runs.Outcome | None], *, command: str, console: Console
+) -> runs.Outcome | None:
+    """Run a training, with a progress bar and closing tables; returns what it came to."""
     with _progress_bar(console) as bar:
         task = bar.add_task("", total=None, seen="")
 
+        def on_stage(words: str) -> None:
+            bar.update(task, seen=words, refresh=True)
+            # Elsewhere than on a terminal there is no bar, and a compiler may take a minute.
+            if not console.is_terminal:
+                console.print(words)
+
         def on_progress(seen: training.Progress) -> None:
-            total = seen.batches * config.epochs
+            total = seen.batches * seen.epochs
             done = seen.batches * (seen.epoch - 1) + seen.batch
             bar.update(task, total=total, completed=done, seen=_describe(seen))
 
-        outcome = runs.train(
-            config,
-            preset=preset,
-            listener=runs.Listener(
-                on_stage=lambda words: bar.update(task, seen=words, refresh=True),
-                on_warning=lambda sentence: print(f"holoprop train: {sentence}", file=sys.stderr),
+        outcome = work(
+            runs.Listener(
+                on_stage=on_stage,
+                on_warning=lambda sentence: print(
+                    f"holoprop {command}: {sentence}", file=sys.stderr
+                ),
                 on_start=lambda sentence: bar.console.print(sentence, soft_wrap=True),
                 on_progress=on_progress,
                 on_epoch=lambda metrics: bar.console.print(_epoch_line(metrics), soft_wrap=True),
-            ),
+            )
         )
-    console.print(_summary_table(outcome.last, outcome.test))
-    console.print(_gradient_table(outcome.before, outcome.after))
-    console.print(f"Run folder: {outcome.folder.path}", soft_wrap=True)
+    if outcome is not None:
+        console.print(_summary_table(outcome.last, outcome.test))
+        console.print(_gradient_table(outcome.before, outcome.after))
+        console.print(f"Run folder: {outcome.folder.path}", soft_wrap=True)
+    return outcome
 
 
 def _progress_bar(console: Console) -> Progress:
@@ -49,14 +60,15 @@ def _progress_bar(console: Console) -> Progress:
     )
 
 
-def _percent(error: float | None) -> str:
+def percent(error: float | None) -> str:
+    """An error as people read it."""
     return "-" if error is None else f"{100 * error:.2f} %"
 
 
 def _describe(seen: training.Progress) -> str:
     residuals = ", ".join(f"{phase} {value:.0e}" for phase, value in seen.residuals.items())
     return (
-        f"epoch {seen.epoch}  loss {seen.loss:.3f}  error {_percent(seen.error)}  "
+        f"epoch {seen.epoch}  loss {seen.loss:.3f}  error {percent(seen.error)}  "
         f"residual {residuals}  {seen.images_per_second:.0f} images/s"
     )
 
@@ -64,8 +76,8 @@ def _describe(seen: training.Progress) -> str:
 def _epoch_line(m: training.EpochMetrics) -> str:
     residuals = ", ".join(f"{phase} {value:.0e}" for phase, value in m.residuals.items())
     return (
-        f"epoch {m.epoch:3d}  loss {m.train_loss:.3f}  error {_percent(m.train_error)}  "
-        f"validation {m.validation_loss:.3f}, {_percent(m.validation_error)}  "
+        f"epoch {m.epoch:3d}  loss {m.train_loss:.3f}  error {percent(m.train_error)}  "
+        f"validation {m.validation_loss:.3f}, {percent(m.validation_error)}  "
         f"residual {residuals}  {m.images_per_second:.0f} images/s  {m.seconds:.1f} s"
     )
 
@@ -83,10 +95,10 @@ def _summary_table(last: training.EpochMetrics, test: training.Evaluation | None
     table.add_column("split")
     table.add_column("error", justify="right")
     table.add_column("loss", justify="right")
-    table.add_row("training", _percent(last.train_error), f"{last.train_loss:.4f}")
-    table.add_row("validation", _percent(last.validation_error), f"{last.validation_loss:.4f}")
+    table.add_row("training", percent(last.train_error), f"{last.train_loss:.4f}")
+    table.add_row("validation", percent(last.validation_error), f"{last.validation_loss:.4f}")
     if test is not None:
-        table.add_row("test", _percent(test.error), f"{test.loss:.4f}")
+        table.add_row("test", percent(test.error), f"{test.loss:.4f}")
     return table
 
 

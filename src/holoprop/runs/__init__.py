@@ -1,35 +1,49 @@
 """Runs: what the command line runs.
 
-Here are a run's configuration, the presets (a file for each), the training run itself, and what it
-leaves behind: run folder, weights, curves, provenance. It may import the library's public names,
+Here are a run's configuration, the presets (a file for each), the training run itself, how it goes
+on after an interruption, what it leaves behind (run folder, weights, curves, provenance), and the
+use of that. It may import the library's public names,
 `holoprop.data` and `holoprop.training`. Steps, loops and evaluation that serve any arrays belong to
 `holoprop.training`; parsing and drawing on the terminal to `holoprop.cli`.
 """
 
-from holoprop.runs._config import OptimiserConfig, TrainConfig
+from holoprop.runs._config import CheckpointConfig, OptimiserConfig, TrainConfig
 from holoprop.runs._gradient_check import GradientCheck
+from holoprop.runs._hub import push
 from holoprop.runs._networks import AbstractNetwork, Custom, Mlp
+from holoprop.runs._open import Prediction, evaluate, load, predict
 from holoprop.runs._presets import Preset, presets
 from holoprop.runs._provenance import machine, versions
+from holoprop.runs._read_config import read_config
 from holoprop.runs._run_folder import RunFolder
-from holoprop.runs._train import Listener, Outcome, build_method, train
+from holoprop.runs._saver import InterruptedRunError
+from holoprop.runs._train import Listener, Outcome, build_method, resume, train
 from holoprop.runs._weights import load_weights
 
 __all__ = [
     "AbstractNetwork",
+    "CheckpointConfig",
     "Custom",
     "GradientCheck",
+    "InterruptedRunError",
     "Listener",
     "Mlp",
     "OptimiserConfig",
     "Outcome",
+    "Prediction",
     "Preset",
     "RunFolder",
     "TrainConfig",
     "build_method",
+    "evaluate",
+    "load",
     "load_weights",
     "machine",
+    "predict",
     "presets",
+    "push",
+    "read_config",
+    "resume",
     "train",
     "versions",
 ]

@@ -40,4 +40,4 @@ def draw_curves(metrics: list[EpochMetrics], path: str | os.PathLike[str]) -> No
         panel.spines[["top", "right"]].set_visible(False)
         if panel.get_legend_handles_labels()[0]:
             panel.legend(frameon=False)
-    figure.savefig(Path(path), dpi=110)
+    figure.savefig(Path(path), dpi=110, format="png")

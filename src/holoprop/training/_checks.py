@@ -22,3 +22,9 @@ def check_classes(method: Method, network: hp.AbstractEnergy, examples: Examples
 def check_values(examples: Examples) -> None:
     """Raise `ValueError` for values that are not finite."""
     check_finite(inputs=examples.inputs, labels=examples.labels)
+
+
+def check_seed(seed: int) -> None:
+    """Raise `ValueError` for a seed of which JAX would use some bits only."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be from 0 to {2**32 - 1}; got {seed}.")

@@ -10,7 +10,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 import holoprop as hp
 from holoprop._tree import as_parameters
-from holoprop.training._checks import check_classes
+from holoprop.training._checks import check_classes, check_seed
 from holoprop.training._examples import Examples
 from holoprop.training._metrics import Evaluation
 from holoprop.training._predictions import is_wrong
@@ -28,10 +28,10 @@ def evaluate(
         method: Its `free` relaxation and `transform` are used.
         network: With a cost, and logits if there are classes.
         examples: One or more.
-        seed: Of the noise, if the relaxation has any.
+        seed: Of the noise, if the relaxation has any; from 0 to 2^32 - 1.
 
     Raises:
-        ValueError: If there is no example, or a label is out of range.
+        ValueError: If there is no example, or a label or the seed is out of range.
 
     Example:
         >>> import holoprop as hp, optax
@@ -45,6 +45,7 @@ def evaluate(
     """
     if len(examples) == 0:
         raise ValueError("examples is empty: give one example or more.")
+    check_seed(seed)
     check_classes(method, network, examples)
     batch = min(len(examples), _BATCH)
     sums: list[Any] = []

@@ -5,17 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
 import holoprop as hp
-from holoprop._tree import as_arrays
 from holoprop.data import batches_per_epoch, epoch_batches
-from holoprop.training._checks import check_classes, check_values
+from holoprop.training._checks import check_classes, check_seed, check_values
+from holoprop.training._divergence import check_progress, mean_loss
 from holoprop.training._evaluate import evaluate
 from holoprop.training._examples import Examples
 from holoprop.training._metrics import EpochMetrics, Progress
+from holoprop.training._state import TrainState, first_state
 from holoprop.training._step import Method, train_step
 
 # The host looks at the device's numbers only every so many batches: each look waits for it.
@@ -33,8 +33,11 @@ def fit(
     epochs: int,
     batch_size: int,
     seed: int,
+    start: TrainState | None = None,
+    max_unsettled: float = 0.5,
     profile: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_state: Callable[[TrainState], None] = lambda state: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
 ) -> hp.AbstractEnergy:
     """Train a network and return it.
@@ -46,17 +49,25 @@ def fit(
         method: Estimator, relaxations, optimiser, transform.
         epochs: 1 or more.
         batch_size: 1 or more; what is left of an epoch after its last full batch is not seen.
-        seed: Of the order of examples and of the noise.
+        seed: Of the order of examples and of the noise, from 0 to 2^32 - 1.
+        start: Where to go on from, in place of the network's weights: what `on_state` was given, or
+            a copy from `restored_state`. It is brought forward in place. The outcome is that of
+            training that never stopped.
+        max_unsettled: Share of the examples, from 0 to 1, that may be left out for several looks on
+            end because they do not settle; default 0.5.
         profile: Folder for a `jax.profiler` trace of twenty steps of the first epoch (fewer where
             there are fewer; the first step, which compiles, is left out: where it is the only one
             of its epoch, the second epoch's is traced), or None.
         on_progress: Called after the first batch of an epoch, and then every few batches.
+        on_state: Called after each batch, and after each epoch. What it raises ends training; what
+            it is given is good until it returns, and can be saved meanwhile.
         on_epoch: Called after each epoch.
 
     Raises:
         ValueError: If the batch is larger than the training set, a number or a label is out of
             range, or an input is not finite.
-        RuntimeError: If no example of a batch settles.
+        DivergedError: If no example of a batch settles, the loss is not finite, or for several
+            looks on end too few examples settle or the loss is far above that of the first.
 
     Example:
         >>> import holoprop as hp, optax
@@ -76,107 +87,113 @@ def fit(
     """
     if epochs < 1:
         raise ValueError(f"epochs must be 1 or more; got {epochs}.")
+    if not 0 <= max_unsettled <= 1:
+        raise ValueError(f"max_unsettled must be from 0 to 1; got {max_unsettled}.")
+    check_seed(seed)
     if len(validation) == 0:
         raise ValueError("validation is empty: give one example or more.")
     batches = batches_per_epoch(len(train), batch_size)
     check_values(train)
     for examples in (train, validation):
         check_classes(method, network, examples)
-    network = as_arrays(network)
-    optimiser_state = method.optimiser.init(eqx.filter(network, eqx.is_inexact_array))
+    state = first_state(method, network) if start is None else start
     noise_key = jax.random.key(seed)
-    first = min(_TRACED, batches - 1)
-    last = min(first + _TRACED, batches) - 1
-    for epoch in range(1, epochs + 1):
-        started, sums, pending = time.perf_counter(), _Sums(), []
-        for index, rows in enumerate(epoch_batches(len(train), batch_size, seed=seed, epoch=epoch)):
-            traced = profile is not None and epoch == (1 if batches > 1 else 2)
-            if traced and index == first:
-                jax.block_until_ready(network)
-                jax.profiler.start_trace(str(profile))
+    trace = _Trace(profile, batches)
+    while state.epoch <= epochs:
+        epoch, before, resumed = state.epoch, state.seconds, time.perf_counter()
+        order = epoch_batches(len(train), batch_size, seed=seed, epoch=epoch, start=state.batch)
+        for index, rows in enumerate(order, state.batch):
+            trace.before(epoch, index, state.network)
             part = train.take(rows)
             key = jax.random.fold_in(noise_key, (epoch - 1) * batches + index)
-            network, optimiser_state, seen = train_step(
-                method, network, optimiser_state, part.inputs, part.labels, key
+            state.network, state.optimiser_state, seen = train_step(
+                method, state.network, state.optimiser_state, part.inputs, part.labels, key
             )
-            if traced and index == last:
-                jax.block_until_ready(network)
-                jax.profiler.stop_trace()
-            pending.append(seen)
+            trace.after(epoch, index, state.network)
+            # The error of an energy without classes is None, and no number.
+            state.seen.append({name: value for name, value in seen.items() if value is not None})
+            state.batch = index + 1
             # After the first one, too: it took what there is to compile.
-            if index == 0 or len(pending) == _LOOK_EVERY or index + 1 == batches:
-                sums.add(jax.device_get(pending))
-                if batch_size in sums.values["unsettled"]:
-                    raise RuntimeError(
-                        f"no example settled in every phase of a batch of epoch {epoch}, so there "
-                        "is no gradient: use a smaller radius or nudge, more steps or a looser "
-                        "tolerance, or smaller weights."
-                    )
-                pending = []
-                seconds = time.perf_counter() - started
+            if index % _LOOK_EVERY == 0 or state.batch == batches:
+                last = 0 if index == 0 else (index - 1) // _LOOK_EVERY * _LOOK_EVERY + 1
+                state.seen[last:] = jax.device_get(state.seen[last:])
+                check_progress(
+                    state, state.seen[last:], batch_size=batch_size, max_unsettled=max_unsettled
+                )
+                seconds = before + time.perf_counter() - resumed
                 on_progress(
                     Progress(
                         epoch,
-                        index + 1,
+                        epochs,
+                        state.batch,
                         batches,
-                        sums.loss(),
-                        sums.mean("error"),
-                        sums.means("residuals"),
-                        (index + 1) * batch_size / seconds,
+                        mean_loss(state.seen),
+                        _mean(state.seen, "error"),
+                        _means(state.seen, "residuals"),
+                        state.batch * batch_size / seconds,
                     )
                 )
-        seconds = time.perf_counter() - started
-        held_out = evaluate(method, network, validation, seed=seed)
+            state.seconds = before + time.perf_counter() - resumed
+            on_state(state)
+        held_out = evaluate(method, state.network, validation, seed=seed)
         on_epoch(
             EpochMetrics(
                 epoch=epoch,
-                train_loss=sums.loss(),
-                train_error=sums.mean("error"),
+                train_loss=mean_loss(state.seen),
+                train_error=_mean(state.seen, "error"),
                 validation_loss=held_out.loss,
                 validation_error=held_out.error,
-                residuals=sums.means("residuals"),
-                steps=sums.means("steps"),
-                unsettled=int(sum(sums.values["unsettled"])),
+                residuals=_means(state.seen, "residuals"),
+                steps=_means(state.seen, "steps"),
+                unsettled=sum(int(batch["unsettled"]) for batch in state.seen),
                 validation_unsettled=held_out.unsettled,
-                untrusted=int(sum(sums.values["untrusted"])),
-                gradient_error=sums.gradient_error(),
-                images_per_second=batches * batch_size / seconds,
-                seconds=seconds,
+                untrusted=sum(int(batch["untrusted"]) for batch in state.seen),
+                gradient_error=_gradient_error(state.seen),
+                images_per_second=batches * batch_size / state.seconds,
+                seconds=state.seconds,
             )
         )
-    return network
+        state.epoch, state.batch, state.seen, state.seconds = epoch + 1, 0, [], 0.0
+        on_state(state)
+    return state.network
 
 
-class _Sums:
-    """What the batches of an epoch reported, on the host."""
+def _mean(seen: list[dict[str, Any]], name: str) -> float | None:
+    values = [batch[name] for batch in seen if name in batch]
+    return float(np.mean(values)) if values else None
 
-    def __init__(self) -> None:
-        self.values: dict[str, list[Any]] = {}
 
-    def add(self, seen: list[dict[str, Any]]) -> None:
-        for batch in seen:
-            for name, value in batch.items():
-                self.values.setdefault(name, []).append(value)
+def _means(seen: list[dict[str, Any]], name: str) -> dict[str, float]:
+    return {phase: float(np.mean([b[name][phase] for b in seen])) for phase in seen[0][name]}
 
-    def loss(self) -> float:
-        """Mean over the examples, of which some batches may have fewer than others."""
-        counts = self.values["in_loss"]
-        losses = zip(self.values["loss"], counts, strict=True)
-        return float(sum(float(loss) * int(count) for loss, count in losses)) / int(sum(counts))
 
-    def mean(self, name: str) -> Any:
-        values = self.values[name]
-        return None if values[0] is None else float(np.mean(values))
+def _gradient_error(seen: list[dict[str, Any]]) -> dict[str, float]:
+    errors = np.concatenate([batch["gradient_error"] for batch in seen])
+    errors = np.minimum(errors[~np.isnan(errors)], 1)
+    return {
+        "mean": float(np.mean(errors)),
+        "median": float(np.median(errors)),
+        "largest": float(np.max(errors)),
+    }
 
-    def gradient_error(self) -> dict[str, float]:
-        errors = np.concatenate(self.values["gradient_error"])
-        errors = np.minimum(errors[~np.isnan(errors)], 1)
-        return {
-            "mean": float(np.mean(errors)),
-            "median": float(np.median(errors)),
-            "largest": float(np.max(errors)),
-        }
 
-    def means(self, name: str) -> dict[str, float]:
-        values = self.values[name]
-        return {phase: float(np.mean([v[phase] for v in values])) for phase in values[0]}
+class _Trace:
+    """A profile of some steps of the first epoch that has more than one, or of the second."""
+
+    def __init__(self, folder: Path | None, batches: int) -> None:
+        self.folder, self.epoch = folder, 1 if batches > 1 else 2
+        self.first = min(_TRACED, batches - 1)
+        self.last = min(self.first + _TRACED, batches) - 1
+        self.running = False
+
+    def before(self, epoch: int, index: int, network: hp.AbstractEnergy) -> None:
+        if self.folder is not None and (epoch, index) == (self.epoch, self.first):
+            jax.block_until_ready(network)
+            jax.profiler.start_trace(str(self.folder))
+            self.running = True
+
+    def after(self, epoch: int, index: int, network: hp.AbstractEnergy) -> None:
+        if self.running and (epoch, index) == (self.epoch, self.last):
+            jax.block_until_ready(network)
+            jax.profiler.stop_trace()
+            self.running = False

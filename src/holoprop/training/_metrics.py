@@ -48,6 +48,7 @@ class Progress:
 
     Attributes:
         epoch: From 1.
+        epochs: Of the run.
         batch: Batches that are done, from 1.
         batches: Of the epoch.
         loss: As `EpochMetrics.train_loss`, over the epoch so far.
@@ -57,6 +58,7 @@ class Progress:
     """
 
     epoch: int
+    epochs: int
     batch: int
     batches: int
     loss: float

@@ -1,0 +1,189 @@
+"""A run that is there, for use: its network, its error on other data, what it predicts."""
+
+import dataclasses
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+import holoprop as hp
+from holoprop.data import load_images
+from holoprop.relaxation import is_usable
+from holoprop.runs._checkpoints import Checkpoints
+from holoprop.runs._config import TrainConfig
+from holoprop.runs._hub import download, is_repository
+from holoprop.runs._images import as_examples, scale_images
+from holoprop.runs._networks import Custom
+from holoprop.runs._read_config import read_config
+from holoprop.runs._run_folder import SUMMARY, WEIGHTS, RunFolder
+from holoprop.runs._train import build_method
+from holoprop.runs._weights import with_weights
+from holoprop.training import Evaluation, restored_state
+from holoprop.training import evaluate as evaluate_examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a network makes of an image.
+
+    Attributes:
+        file: The image.
+        label: The class's name.
+        settled: Whether the network settled; if not, the label is that of the state it reached.
+    """
+
+    file: Path
+    label: str
+    settled: bool
+
+
+def load(run: str | os.PathLike[str]) -> hp.AbstractEnergy:
+    """The network of a run.
+
+    Arguments:
+        run: Its folder, or a repository of the hub that `push` has made.
+
+    Returns:
+        The network, with the run's weights in their precision; those of its last checkpoint if it
+        has not ended. It takes images from 0 to 1.
+
+    Raises:
+        FileNotFoundError: If there is no run, or it has no weights yet.
+        ValueError: If its files are damaged, or the repository cannot be had.
+
+    Example:
+        >>> load("nowhere")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: there is no run at nowhere: name a run's folder.
+    """
+    return _opened(run)[2]
+
+
+def evaluate(
+    run: str | os.PathLike[str], *, data: str | None = None, split: str = "test"
+) -> Evaluation:
+    """Loss and error of a run's network.
+
+    Arguments:
+        run: As for `load`.
+        data: A folder or a name on the hub; default the run's own data.
+        split: Of the data.
+
+    Raises:
+        FileNotFoundError: As `load`, or if there are no such data.
+        ValueError: As `load`, or if the data do not fit the network or have other classes.
+    """
+    folder, config, network = _opened(run)
+    images = load_images(config.data if data is None else data, split)
+    config.network.check(images.name, images.images.shape[1:], len(images.class_names))
+    classes = _described(folder)["classes"]
+    if list(images.class_names) != classes:
+        raise ValueError(
+            f"{images.name} has the classes {', '.join(images.class_names)}, but the network was "
+            f"trained on {', '.join(classes)}: give data with the same classes in the same order."
+        )
+    method = build_method(config, steps=1)
+    return evaluate_examples(method, network, as_examples(images), seed=config.seed)
+
+
+def predict(
+    run: str | os.PathLike[str], files: Sequence[str | os.PathLike[str]]
+) -> list[Prediction]:
+    """The classes of some images.
+
+    Arguments:
+        run: As for `load`.
+        files: Images in any format that Pillow reads, of the size that the network was trained on;
+            colours are made grey, and the other way round, as it was.
+
+    Raises:
+        FileNotFoundError: As `load`, or if there is no such image.
+        ValueError: As `load`, if the network has no classes, or for an image that cannot be read or
+            is of another size.
+    """
+    folder, config, network = _opened(run)
+    described = _described(folder)
+    images = np.stack([_read(Path(file), tuple(described["image_shape"])) for file in files])
+    key = jax.random.key(config.seed)
+    found = hp.relax(network, scale_images(jnp.asarray(images)), relaxation=config.free, key=key)
+    usable = is_usable(found, config.free)
+    predictions = []
+    for index, file in enumerate(files):
+        logits = network.logits(_at(found.state, index))
+        if logits is None:
+            raise ValueError(f"the network of {run} has no classes to predict.")
+        predictions.append(
+            Prediction(
+                Path(file),
+                described["classes"][int(jnp.argmax(jnp.real(logits)))],
+                bool(usable[index]),
+            )
+        )
+    return predictions
+
+
+def _opened(run: str | os.PathLike[str]) -> tuple[Path, TrainConfig, hp.AbstractEnergy]:
+    """A run's folder, its configuration and its network."""
+    here = RunFolder(run)
+    is_local = here.path.exists() or not is_repository(run)
+    folder = here if is_local else RunFolder(download(str(run)))
+    if not folder.holds_run:
+        raise FileNotFoundError(f"there is no run at {run}: name a run's folder.")
+    content = folder.read_config()
+    content.pop("preset", None)
+    config = read_config(content)
+    if not is_local and isinstance(config.network, Custom):
+        raise ValueError(
+            f"the network of {run} is built by code of its author's own "
+            f"({config.network.factory}): get the code and the repository, and name its folder."
+        )
+    initial = config.network.build(seed=config.seed)
+    if not (folder.path / WEIGHTS).exists():
+        checkpoints = Checkpoints(folder.checkpoints, keep=config.checkpoints.keep)
+        saved = checkpoints.newest(lambda sentence: warnings.warn(sentence, stacklevel=2))
+        if saved is not None:
+            method = build_method(config, steps=1)
+            state = restored_state(method, initial, saved.arrays, saved.record)
+            return folder.path, config, state.network
+    return folder.path, config, with_weights(initial, folder.path, as_stored=True)
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """What the summary says of the data."""
+    path = folder / SUMMARY
+    try:
+        described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["data"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path} does not say what the network was trained on: give a finished run's folder."
+        ) from error
+    return described
+
+
+def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """An image of a shape, unsigned bytes."""
+    try:
+        with Image.open(file) as image:
+            pixels = np.asarray(image.convert("L" if len(shape) == 2 else "RGB"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no image {file}: correct the path.") from None
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read as an image: give another.") from error
+    if pixels.shape != shape:
+        raise ValueError(
+            f"{file} is {pixels.shape[1]} wide and {pixels.shape[0]} high, but the network takes "
+            f"images {shape[1]} wide and {shape[0]} high: resize it."
+        )
+    return pixels
+
+
+def _at(state: Any, index: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], state)
