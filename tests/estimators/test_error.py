@@ -172,8 +172,8 @@ def test_smooth_circles_are_trusted() -> None:
 # The other parts ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps", [3, 6, 10])
-def test_settling(steps: int) -> None:
+@pytest.mark.parametrize(("steps", "most"), [(3, 2.5), (6, 1.7), (10, 1.5)])
+def test_settling(steps: int, most: float) -> None:
     network, x, y = many(five_points)
     few = hp.Sequential(steps=steps)
     estimator = hp.Holomorphic(0.1, 12)
@@ -183,8 +183,9 @@ def test_settling(steps: int) -> None:
     known = true > 1e-11
     assert np.sum(known) >= 6
     # What is said is an upper limit, for whatever way the free phase is away from its end.
+    # Of three sweeps' contraction little is known.
     ratio = np.log10(np.asarray(parts["settling"])[known] / true[known])
-    assert np.mean((ratio >= -0.5) & (ratio <= 1.5)) >= 0.9
+    assert np.all((ratio >= -0.5) & (ratio <= most))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +265,7 @@ def test_references_know_what_has_not_settled() -> None:
         found, (error, *_) = each(network, x, y, estimator, options)
         # The measured factor is the largest there was.
         ratio = np.log10(error / true_error(found, exact))
-        assert np.mean((ratio >= 0) & (ratio <= 2.5)) >= 0.9
+        assert np.all((ratio >= 0) & (ratio <= 3))
     (_, aux), _ = hp.value_and_grad(network, x, y, estimator=hp.Implicit(), **plain(network))
     assert np.all(np.asarray(aux.error) < 1e-11)
     assert np.all(np.asarray(aux.radius) == 0)

@@ -43,7 +43,7 @@ from holoprop.relaxation import Lanes, Problem
 # A coefficient says nothing where it is not so many times as large as the noise in it.
 _ABOVE_NOISE = 4.0
 # Error of a gradient for a free phase's residual, at most, where it is not known (docs/speed.md).
-FREE_ERROR = 15.0
+FREE_ERROR = 8.0
 # A gradient of deviations is rounded to some units of the precision.
 _ROUNDINGS = 4.0
 # From this bias on nothing is left of a gradient, whatever the circle.
@@ -112,11 +112,14 @@ def budget_of(problem: Problem, response: Response, nudges: Nudges) -> Budget:
         noise = turned if measured else by_residual
     whole = real if not nudges.whole else jnp.sqrt(real**2 + imaginary**2)
     ratios = dict(zip(orders[1:], _relative(whole[1:], first), strict=True))
+    eps = jnp.finfo(first.dtype).eps
+    lost = eps * size if plain else jnp.zeros_like(first)
+    floor = _ABOVE_NOISE * noise + lost
     if n <= 2:
-        bias = jnp.maximum(_missed(problem, response, deviations, n) - _ABOVE_NOISE * noise, 0)
+        bias = jnp.maximum(_missed(problem, response, deviations, n) - floor, 0)
         trusted = bias < _LOST
     else:
-        bias, trusted = _by_order(ratios, nudges, noise)
+        bias, trusted = _by_order(ratios, nudges, floor)
     second = bias if n == 1 else ratios[2 % n]
     sensitivity = 2 * _times(second, size)
     settling = jnp.zeros_like(first)
@@ -132,8 +135,9 @@ def budget_of(problem: Problem, response: Response, nudges: Nudges) -> Budget:
             settling = settling + _times(free.residual, size)
     if nudges.noisy:
         settling = jnp.zeros_like(first)
-    eps = jnp.finfo(first.dtype).eps
-    rounding = eps * (_ROUNDINGS + (size if plain else sensitivity))
+    rounding = eps * (_ROUNDINGS + (0 if plain else sensitivity)) + lost
+    # A residual of states at rest is their rounding, which has been counted.
+    settling = jnp.maximum(settling - lost, 0)
     # What noise, rounding and unfinished settling look like says nothing of the circle.
     trusted |= bias <= settling + noise + rounding
     return jax.lax.stop_gradient(Budget(bias, settling, noise, rounding, trusted))
@@ -155,11 +159,11 @@ def _later_orders(n: int) -> tuple[int, ...]:
 
 
 def _by_order(
-    ratios: dict[int, Float[Array, " batch"]], nudges: Nudges, noise: Float[Array, " batch"]
+    ratios: dict[int, Float[Array, " batch"]], nudges: Nudges, floor: Float[Array, " batch"]
 ) -> tuple[Float[Array, " batch"], Bool[Array, " batch"]]:
-    """The bias by coefficients relative to the first, and whether they fall."""
+    """The bias by coefficients relative to the first, above a floor, and whether they fall."""
     n = nudges.points
-    clear = {p: jnp.maximum(ratio - _ABOVE_NOISE * noise, 0) for p, ratio in ratios.items()}
+    clear = {p: jnp.maximum(ratio - floor, 0) for p, ratio in ratios.items()}
     last = clear[n - 1]
     bias = last ** (n / (n - 2))
     if not nudges.noisy:
