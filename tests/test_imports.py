@@ -21,6 +21,7 @@ ROWS = [
     {"__init__"},
     {"data", "training"},
     {"runs"},
+    {"experiments"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,7 +1,7 @@
-"""The command line: `holoprop train`.
+"""The command line: `holoprop train` and `holoprop reproduce`.
 
 Here arguments are parsed, and what a run reports is drawn on the terminal. It may import everything
-below it. What a run is and does belongs to `holoprop.runs`.
+below it. What a run is and does belongs to `holoprop.runs`, figures to `holoprop.experiments`.
 """
 
 import sys
@@ -14,10 +14,12 @@ Exact gradients from finite oscillations: holomorphic equilibrium propagation.
 
 commands:
   train [PRESET] [OPTIONS]   train a network and leave a run folder
+  reproduce NAME [OPTIONS]   compute a figure of the paper, draw and compare it
 
 Try first:
   holoprop train             train on packaged digits, in about a minute
   holoprop train --help      what can be trained: the presets
+  holoprop reproduce --help  what can be reproduced: the figures
 """
 
 
@@ -43,15 +45,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command == "--version":
         print(f"holoprop {version('holoprop')}")
         return 0
-    if command != "train":
-        print(f"holoprop: unknown command {command!r}; the commands are: train.", file=sys.stderr)
+    if command not in ("train", "reproduce"):
+        print(
+            f"holoprop: unknown command {command!r}; the commands are: train, reproduce.",
+            file=sys.stderr,
+        )
         return 2
     from rich.console import Console
 
-    # What trains is imported only here, and while something is seen to happen on a terminal.
+    # What computes is imported only here, and while something is seen to happen on a terminal.
+    if command == "train":
+        with Console().status("loading"):
+            from holoprop.cli._command import run_train
+        return run_train(rest)
     with Console().status("loading"):
-        from holoprop.cli._command import run_train
-    return run_train(rest)
+        from holoprop.cli._reproduce import run_reproduce
+    return run_reproduce(rest)
 
 
 __all__ = ["main"]
