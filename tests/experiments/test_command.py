@@ -5,7 +5,7 @@ import io
 import re
 
 import pytest
-from toys import Stop, squares
+from toys import StopError, squares
 
 from holoprop import experiments
 from holoprop.cli import main
@@ -103,7 +103,7 @@ def test_interruption_says_how_to_go_on(monkeypatch):
 
 def test_it_goes_on_where_it_stopped(monkeypatch):
     only(monkeypatch, squares(stop_at=3))
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         call("squares", "--scale", "smoke")
     seen = []
     only(monkeypatch, squares(seen=seen))

@@ -26,7 +26,11 @@ def test_every_experiment_runs_and_leaves_its_files(name, smoke):
     _, numbers, done = smoke(name)
     assert done.claims
     assert {file.name for file in done.folder.iterdir()} == {
-        f"{name}.png", f"{name}.svg", "numbers.json", "config.json", "comparison.md",
+        f"{name}.png",
+        f"{name}.svg",
+        "numbers.json",
+        "config.json",
+        "comparison.md",
     }
     assert (done.folder / f"{name}.png").stat().st_size < 300_000
     assert numbers
@@ -92,7 +96,7 @@ def loss_of(example, weight, index, step):
     """The loss at a moved weight, by many steps of a loop of one's own."""
     moved = np.array(weight)
     moved[index] += step
-    lower, upper = example.network.couplings
+    lower, _ = example.network.couplings
     readout = example.network.readout
     sigmoid = lambda z: 1 / (1 + np.exp(-4 * z + 2))  # noqa: E731
     s1, s2 = np.zeros(4), np.zeros(4)
@@ -121,7 +125,7 @@ def test_products_of_figure_2_give_the_gradient_of_finite_differences(smoke):
 def test_the_frontier_of_figure_2_parts_settled_circles_from_others(smoke):
     config, numbers, _ = smoke("fig2")
     example, edge = toy(int(numbers["seed"])), float(numbers["frontier"])
-    options = {"points": config.points, "free_steps": 100, "steps": 200}
+    options = {"points": config.search_points, "free_steps": 100, "steps": 200}
     assert frontier(example, np.array([0.8 * edge]), **options) == np.inf
     assert frontier(example, np.array([edge]), **options) == edge
 

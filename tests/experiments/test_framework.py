@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from toys import Squares, Stop, squares
+from toys import Squares, StopError, squares
 
 from holoprop.experiments import Claim, Parts, read_numbers, redraw, reproduce
 from holoprop.experiments._parts import config_hash
@@ -25,7 +25,7 @@ def run(experiment, output, scale="smoke", **options):
 @pytest.mark.parametrize("stop_at", [0, 2, 4])
 def test_interrupted_run_goes_on_with_the_same_bits(tmp_path, stop_at):
     whole = run(squares(), tmp_path / "whole")
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         run(squares(stop_at=stop_at), tmp_path / "halves")
     seen = []
     halves = run(squares(seen=seen), tmp_path / "halves")
@@ -70,9 +70,9 @@ def test_smaller_configurations_share_parts(tmp_path):
 
 def test_interruption_in_a_part_leaves_no_half_of_it(tmp_path):
     def stop():
-        raise Stop
+        raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         Parts(tmp_path, Squares()).run("part", stop)
     assert list(tmp_path.rglob("*.npz")) == []
 
@@ -164,6 +164,6 @@ def test_claim_without_a_number_of_the_paper_has_no_difference():
 
 
 def test_unknown_scale_is_refused_before_anything_is_made(tmp_path):
-    with pytest.raises(ValueError, match="scale is 'huge'.*smoke, quick"):
+    with pytest.raises(ValueError, match=r"scale is 'huge'.*smoke, quick"):
         run(squares(), tmp_path / "new", scale="huge")
     assert not (tmp_path / "new").exists()

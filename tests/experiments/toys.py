@@ -15,7 +15,7 @@ class Squares:
     seed: int = 0
 
 
-class Stop(Exception):
+class StopError(Exception):
     """An interruption."""
 
 
@@ -24,7 +24,7 @@ def squares(*, stop_at=None, seen=None, limit=100.0):
 
     def square(i):
         if i == stop_at:
-            raise Stop
+            raise StopError
         if seen is not None:
             seen.append(i)
         # Many digits, so that a detour by text would show.

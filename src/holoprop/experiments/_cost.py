@@ -1,9 +1,13 @@
 """What accuracy costs: error of each estimator against its floating-point operations."""
 
 import dataclasses
+import functools
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg
@@ -124,6 +128,16 @@ def _network(config: Cost) -> hp.LayeredNetwork:
     return hp.mlp(config.sizes, weight_std=config.weight_std, key=key)
 
 
+def _force(dynamics: Any, unflatten: Callable[[jax.Array], Any], flat: jax.Array) -> jax.Array:
+    """A synchronous step's change, of a state as one vector."""
+    moved = dynamics.synchronous(dynamics.extend(unflatten(flat)), None)
+    return jax.flatten_util.ravel_pytree(dynamics.state(moved))[0] - flat
+
+
+def _minus(transposed: Callable[[jax.Array], Any], vector: np.ndarray) -> np.ndarray:
+    return -np.asarray(transposed(jnp.asarray(vector))[0])
+
+
 def krylov_steps(config: Cost) -> float:
     """Products with the Jacobian that SciPy's GMRES needs for the adjoint, mean of the batch.
 
@@ -138,22 +152,24 @@ def krylov_steps(config: Cost) -> float:
         vector, unflatten = jax.flatten_util.ravel_pytree(state)
         dynamics = numerics.dynamics(numerics.prepare(jnp.asarray(x[index])), None, numerics.maps())
 
-        def step(flat: jax.Array, unflatten=unflatten, dynamics=dynamics) -> jax.Array:
-            moved = dynamics.synchronous(dynamics.extend(unflatten(flat)), None)
-            return jax.flatten_util.ravel_pytree(dynamics.state(moved))[0] - flat
-
-        slope = jax.grad(lambda s, y=labels[index]: network.cost(s, y))(state)
+        slope = jax.grad(network.cost)(state, labels[index])
         target = np.asarray(jax.flatten_util.ravel_pytree(slope)[0])
-        transposed = jax.jit(jax.vjp(step, vector)[1])
+        force = functools.partial(_force, dynamics, unflatten)
+        transposed = jax.jit(jax.vjp(force, vector)[1])
         seen: list[float] = []
         operator = scipy.sparse.linalg.LinearOperator(
             (vector.size, vector.size),
-            matvec=lambda v, t=transposed: -np.asarray(t(jnp.asarray(v))[0]),
+            matvec=functools.partial(_minus, transposed),
             dtype=float,
         )
         scipy.sparse.linalg.gmres(
-            operator, target, rtol=1e-10, restart=vector.size, maxiter=1,
-            callback=seen.append, callback_type="pr_norm",
+            operator,
+            target,
+            rtol=1e-10,
+            restart=vector.size,
+            maxiter=1,
+            callback=seen.append,
+            callback_type="pr_norm",
         )
         counts.append(len(seen))
     return float(np.mean(counts))

@@ -83,9 +83,7 @@ def reproduce(
         ValueError: If the scale is none.
     """
     if scale not in experiment.configs:
-        raise ValueError(
-            f"scale is {scale!r}, but must be one of {', '.join(experiment.configs)}."
-        )
+        raise ValueError(f"scale is {scale!r}, but must be one of {', '.join(experiment.configs)}.")
     config = experiment.configs[scale]()
     folder = output / experiment.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +118,7 @@ def redraw(experiment: Experiment, config: Any, folder: Path) -> Reproduction:
 @contextlib.contextmanager
 def _double_precision() -> Iterator[None]:
     """Float64 where nothing says otherwise: references must not round."""
-    before = jax.config.jax_enable_x64
+    before = jax.config.read("jax_enable_x64")
     jax.config.update("jax_enable_x64", True)
     try:
         yield

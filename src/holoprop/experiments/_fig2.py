@@ -1,6 +1,7 @@
 """Figure 2: hEP on a toy network, from orbits of its units to the cosine of its gradient."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +33,7 @@ class Fig2:
     Attributes:
         seeds: Networks that are looked at, in order, for the first whose frontier is in `between`.
         between: Smallest radius whose circle leaves the stable region, at least and at most.
+        search_points: Of each half circle that is looked at: unstable slits are thin.
         weight_std: Of the weights.
         steps: Synchronous steps of the free and of the nudged phases.
         map_steps: Of the map, under each nudge.
@@ -49,6 +51,7 @@ class Fig2:
 
     seeds: int = 2000
     between: tuple[float, float] = (0.55, 1.2)
+    search_points: int = 241
     weight_std: float = 0.5
     steps: int = 100
     map_steps: int = 200
@@ -69,7 +72,11 @@ def _search(config: Fig2) -> Numbers:
     for seed in range(config.seeds):
         example = toy(seed, weight_std=config.weight_std)
         edge = frontier(
-            example, radii, points=config.points, free_steps=config.steps, steps=config.map_steps
+            example,
+            radii,
+            points=config.search_points,
+            free_steps=config.steps,
+            steps=config.map_steps,
         )
         if config.between[0] <= edge <= config.between[1]:
             return {"seed": np.array(seed), "frontier": np.array(edge)}
@@ -183,11 +190,11 @@ def compute(config: Fig2, parts: Parts) -> Numbers:
 def draw(config: Fig2, numbers: Numbers) -> Figure:
     """Panels a to d."""
     figure = new_figure(9.6, 7.4)
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1.0, 0.95))
-    orbits, plane = upper.subfigures(1, 2, width_ratios=(1.45, 1.0))
+    rows: Any = figure.subfigures(2, 1, height_ratios=(1.0, 0.95))
+    orbits, plane = rows[0].subfigures(1, 2, width_ratios=(1.45, 1.0))
     _draw_orbits(config, numbers, orbits.subplots(2, 2, width_ratios=(1, 1.5)))
     _draw_map(config, numbers, plane.subplots())
-    products, cosine = lower.subfigures(1, 2, width_ratios=(1.45, 1.0))
+    products, cosine = rows[1].subfigures(1, 2, width_ratios=(1.45, 1.0))
     _draw_products(config, numbers, products.subplots(2, 2).reshape(-1))
     _draw_cosines(config, numbers, cosine.subplots())
     return figure
@@ -204,14 +211,15 @@ def _draw_orbits(config: Fig2, numbers: Numbers, panels: np.ndarray) -> None:
                 z.real, z.imag, s=sizes, color=series["color"], marker=series["marker"], lw=0
             )
             panels[row, 1].plot(
-                times, np.tile(z.real, 2), color=series["color"], linestyle=series["linestyle"],
+                times,
+                np.tile(z.real, 2),
+                color=series["color"],
+                linestyle=series["linestyle"],
                 label=f"unit {unit + 1}",
             )
         panels[row, 0].plot(0, 0, "+", color=BLACK)
         panels[row, 0].set(xlabel="Re (s - s0)", ylabel=f"layer {row + 1}:  Im (s - s0)")
-        panels[row, 0].ticklabel_format(scilimits=(-2, 2))
         panels[row, 1].set(xlabel="time (periods)", ylabel="Re (s - s0)")
-        panels[row, 1].ticklabel_format(axis="y", scilimits=(-2, 2))
         panels[row, 0].axis("equal")
     panels[0, 1].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, columnspacing=1)
     letter(panels[0, 0], "a")
@@ -246,7 +254,6 @@ def _draw_products(config: Fig2, numbers: Numbers, panels: np.ndarray) -> None:
         panel.plot(truth, 0, "+", color="0.25", markersize=13, label="true gradient", zorder=1)
         panel.axis("equal")
         panel.set_title(f"radius {radius:g}")
-        panel.ticklabel_format(scilimits=(-2, 2))
         panel.set(xlabel="Re", ylabel="Im")
     panels[0].set_title("c", loc="left", fontweight="bold", fontsize=11)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -255,7 +262,6 @@ def _draw_products(config: Fig2, numbers: Numbers, panels: np.ndarray) -> None:
 
 def _draw_cosines(config: Fig2, numbers: Numbers, panel: Axes) -> None:
     radii, edge = numbers["radii"], float(numbers["frontier"])
-    left = numbers["residual_hep"]
     panel.axvspan(edge, radii.max(), color="0.9", lw=0, label="circle leaves stable region")
     for name, label, series in (
         ("hep", f"hEP, N = {config.points}", SERIES[1]),
@@ -263,17 +269,17 @@ def _draw_cosines(config: Fig2, numbers: Numbers, panel: Axes) -> None:
     ):
         panel.plot(radii, numbers[f"cosine_{name}"], label=label, **series)
     refused = np.isnan(numbers["cosine_hep"])
-    bottom = np.nanmin(
-        np.concatenate([numbers["cosine_hep"], numbers["cosine_classic"]])
-    )
+    bottom = np.nanmin(np.concatenate([numbers["cosine_hep"], numbers["cosine_classic"]]))
     if refused.any():
         panel.plot(
-            radii[refused], np.full(refused.sum(), bottom), "x", color=VERMILION,
-            label="hEP does not settle: no estimate",
+            radii[refused],
+            np.full(refused.sum(), bottom),
+            "x",
+            color=VERMILION,
+            label="hEP does not settle",
         )
     star = np.interp(config.star, radii[~refused], numbers["cosine_hep"][~refused])
     panel.plot(config.star, star, "*", color=BLACK, markersize=11, label="radius of the path in b")
-    assert left.shape == radii.shape
     panel.set(xscale="log", xlabel="radius", ylabel="cosine with the true gradient")
     letter(panel, "d")
     panel.figure.legend(loc="outside lower center", ncols=2)
@@ -347,7 +353,7 @@ def caption(config: Fig2, numbers: Numbers) -> str:
     return (
         f"MLP 6-4-4-4, float64, weights of deviation {config.weight_std:g}, seed "
         f"{int(numbers['seed'])}: the first of seeds 0, 1, ... whose smallest circle with an "
-        f"unsettled point has a radius from {config.between[0]:g} to {config.between[1]:g} (here "
+        f"unsettled point (of {config.search_points} on its upper half) has a radius from {config.between[0]:g} to {config.between[1]:g} (here "
         f"{float(numbers['frontier']):.3g}). Synchronous steps: {config.steps} free, "
         f"{config.steps} nudged. a) Both hidden layers round the free equilibrium s0 (plus sign), "
         f"N = {config.orbit_points}, radius {config.orbit_radius:g}; points grow with time. b) "
@@ -366,7 +372,7 @@ FIG2 = Experiment(
     title="Figure 2: hEP on a toy network",
     configs={
         "smoke": lambda: Fig2(
-            map_points=24, lanes=300, product_points=8, points=6, radii=(0.01, 0.2, 0.4, 1.5)
+            map_points=24, lanes=300, points=6, search_points=61, radii=(0.01, 0.2, 0.4, 1.5)
         ),
         "quick": Fig2,
         "paper": lambda: Fig2(map_points=1000),

@@ -1,6 +1,7 @@
 """Figure 3: the online estimate, and noise, on real digits."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +98,7 @@ def _online(config: Fig3, steps_per_point: int) -> Numbers:
     return {"cosine": np.array(cosines), "residual": np.array(residuals)}
 
 
-def _noisy(config: Fig3, radius: float, noise: float) -> Numbers:
+def _noisy(config: Fig3, noise: float, radius: float) -> Numbers:
     """Cosines [batches * draws] of hEP and of classic EP with as many samples."""
     network, size = _network(config), jnp.asarray(radius)
     free = hp.Synchronous(steps=config.noisy_free, noise=noise)
@@ -116,7 +117,13 @@ def _noisy(config: Fig3, radius: float, noise: float) -> Numbers:
                 total, usable = None, True
                 for k in jax.random.split(key, count):
                     (_, aux), grads = hp.value_and_grad(
-                        network, x, labels, estimator=estimator, free=free, nudged=nudged, key=k,
+                        network,
+                        x,
+                        labels,
+                        estimator=estimator,
+                        free=free,
+                        nudged=nudged,
+                        key=k,
                         throw=False,
                     )
                     usable = usable and bool(aux.count > 0)
@@ -138,7 +145,7 @@ def compute(config: Fig3, parts: Parts) -> Numbers:
         "radii": np.array(config.radii),
     }
     for kind, noise in (("quiet", 0.0), ("noisy", config.noise)):
-        rows = stacked(parts.each(kind, config.radii, lambda r, n=noise: _noisy(config, r, n)))
+        rows = stacked(parts.each(kind, config.radii, functools.partial(_noisy, config, noise)))
         numbers |= {f"{kind}_{name}": values for name, values in rows.items()}
     return numbers
 
@@ -221,7 +228,7 @@ def claims(config: Fig3, numbers: Numbers) -> list[Claim]:
         Claim(
             "c: with noise the best radius of hEP is finite, not the smallest (best radius)",
             float(radii[best]),
-            0 < best,
+            best > 0,
         ),
         Claim(
             "c: with noise hEP at its best radius beats classic EP at its best (difference)",
@@ -244,7 +251,7 @@ def caption(config: Fig3, numbers: Numbers) -> str:
         f"MLP 784-{config.hidden}-{config.hidden}-10, float64, weights of deviation "
         f"{config.weight_std:g}, seed {config.seed}, {config.batch} digits of the packaged MNIST "
         f"subset, against the implicit gradient. a) Online, N = {config.points}, radius "
-        f"{config.radius:g}, from the free equilibrium after {config.free_steps} steps, no warm-up: "
+        f"{config.radius:g}, from the free equilibrium ({config.free_steps} steps), no warm-up: "
         f"cosine of the mean over all periods so far. b) Mean residual of the points of the last "
         f"period (relative size of one more step). c) {config.noisy_free} free and "
         f"{config.noisy_nudged} nudged steps, Gaussian noise of deviation {config.noise:g} on each "
@@ -259,8 +266,18 @@ FIG3 = Experiment(
     title="Figure 3: online estimate and noise",
     configs={
         "smoke": lambda: Fig3(
-            hidden=8, weight_std=0.1, batch=3, free_steps=100, steps_per_point=(2, 20), periods=2,
-            points=4, noisy_free=40, noisy_nudged=20, noisy_points=4, radii=(0.02, 0.5), batches=1,
+            hidden=8,
+            weight_std=0.1,
+            batch=3,
+            free_steps=100,
+            steps_per_point=(2, 20),
+            periods=2,
+            points=4,
+            noisy_free=40,
+            noisy_nudged=20,
+            noisy_points=4,
+            radii=(0.02, 0.5),
+            batches=1,
             draws=2,
         ),
         "quick": Fig3,

@@ -1,6 +1,7 @@
 """Figure 4: gradients of a deep network against radius and N, and what they train."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -132,7 +133,7 @@ def compute(config: Fig4, parts: Parts) -> Numbers:
             for part in kept.each(
                 f"train {kind} N={points}",
                 range(config.training.seeds),
-                lambda seed, k=kind, n=points: _train(config.training, k, n, seed),
+                functools.partial(_train, config.training, kind, points),
             )
         ]
         for kind, points in _TRAINED
@@ -158,9 +159,7 @@ def draw(config: Fig4, numbers: Numbers) -> Figure:
     letter(readout, "a", "readout layer")
     draw_curves(whole, numbers, -1)
     letter(whole, "", "all weights")
-    for index, (radius, series) in enumerate(
-        zip(numbers["by_points_radii"], SERIES, strict=False)
-    ):
+    for index, (radius, series) in enumerate(zip(numbers["by_points_radii"], SERIES, strict=False)):
         row = numbers["by_points"][:, index, -1]
         b.plot(numbers["by_points_points"], row, label=f"radius {radius:g}", **series)
     b.set(xlabel="points N", ylabel="cosine with the true gradient")
@@ -195,7 +194,7 @@ def claims(config: Fig4, numbers: Numbers) -> list[Claim]:
     last = numbers["training_error"][:, :, -1].mean(axis=1)
     return [
         Claim(
-            "a: holomorphic dynamics improve the gradient (best cosine with N = 2, holomorphic less "
+            "a: holomorphic dynamics improve the gradient (best cosine, N = 2, holomorphic less "
             "non-holomorphic)",
             best[0] - best[1],
             best[0] > best[1],
@@ -212,7 +211,7 @@ def claims(config: Fig4, numbers: Numbers) -> list[Claim]:
             at > 0,
         ),
         Claim(
-            "b: larger N helps more at the largest radius than at the smallest (gain of the largest "
+            "b: larger N helps more at the largest radius than at the smallest (gain of largest "
             "over the smallest N, difference)",
             float((far[-1] - far[0]) - (near[-1] - near[0])),
             bool(far[-1] - far[0] > near[-1] - near[0]),
@@ -237,9 +236,9 @@ def caption(config: Fig4, numbers: Numbers) -> str:
     data = {"cifar10": "CIFAR-10 images", DIGITS: "packaged digits in a frame"}[t.data]
     return (
         f"{setting(g)}. a) Cosine with the implicit gradient in float64; estimates in float32 with "
-        f"plain states, {g.free_steps} free and {g.nudged_steps} nudged synchronous steps. N = 1 is "
+        f"plain states, {g.free_steps} free, {g.nudged_steps} nudged synchronous steps. N = 1 is "
         f"classic EP. Dashed: maximum pooling and clipped ReLU, real nudges only (N = 1, 2), since "
-        f"it has no complex derivative. b) The same with {b.free_steps} and {b.nudged_steps} steps. "
+        f"it has no complex derivative. b) The same, {b.free_steps} and {b.nudged_steps} steps. "
         f"c) Channels {', '.join(map(str, t.channels))}, the first {t.images} {data} of the "
         f"training split, {t.epochs} epochs in batches of {t.batch}, no augmentation, learning "
         f"rate {t.rate:g} in all layers, momentum {t.momentum:g}, no decay, radius {t.radius:g}, "
@@ -247,7 +246,6 @@ def caption(config: Fig4, numbers: Numbers) -> str:
         f"sweeps, deviation form; training error of each epoch as it trains, mean and two standard "
         f"deviations of {t.seeds} seeds."
     )
-
 
 
 FIG4 = Experiment(
@@ -258,8 +256,15 @@ FIG4 = Experiment(
             SMOKE,
             dataclasses.replace(SMOKE, clipped_points=()),
             VggTraining(
-                channels=(2, 3), side=8, images=8, epochs=1, batch=4, seeds=1, free_steps=5,
-                nudged_steps=5, data=DIGITS,
+                channels=(2, 3),
+                side=8,
+                images=8,
+                epochs=1,
+                batch=4,
+                seeds=1,
+                free_steps=5,
+                nudged_steps=5,
+                data=DIGITS,
             ),
         ),
         "quick": Fig4,
@@ -278,8 +283,13 @@ FIG4 = Experiment(
                 clipped_points=(),
             ),
             VggTraining(
-                channels=(128, 128, 256, 256, 512, 512), images=50000, epochs=90, batch=128,
-                rate=0.03, free_steps=260, nudged_steps=60,
+                channels=(128, 128, 256, 256, 512, 512),
+                images=50000,
+                epochs=90,
+                batch=128,
+                rate=0.03,
+                free_steps=260,
+                nudged_steps=60,
             ),
         ),
     },

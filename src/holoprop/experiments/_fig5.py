@@ -32,7 +32,7 @@ def compute(config: Fig5, parts: Parts) -> Numbers:
     """Both curves."""
 
     def curves() -> Numbers:
-        found = {}
+        found: Numbers = {}
         for name, ends, activation in (
             ("sigmoid", config.sigmoid, hp.ShiftedSigmoid()),
             ("dsilu", config.dsilu, hp.DSiLU()),
@@ -73,7 +73,9 @@ def claims(config: Fig5, numbers: Numbers) -> list[Claim]:
     ]
     return [
         Claim("a: 1 / (1 + exp(-4z + 2)) (largest deviation)", off[0], off[0] < 1e-14, 0.0),
-        Claim("a: the activity is a half at z = 1/2", middles[0], abs(middles[0] - 0.5) < 1e-9, 0.5),
+        Claim(
+            "a: the activity is a half at z = 1/2", middles[0], abs(middles[0] - 0.5) < 1e-9, 0.5
+        ),
         Claim("b: the formula of Appendix B.2 (largest deviation)", off[1], off[1] < 1e-13, 0.0),
         Claim("b: the activity is a half at z = 1", middles[1], abs(middles[1] - 0.5) < 1e-9, 0.5),
     ]

@@ -57,8 +57,6 @@ def draw(config: Fig6, numbers: Numbers) -> Figure:
     return figure
 
 
-
-
 def claims(config: Fig6, numbers: Numbers) -> list[Claim]:
     """What Appendix C shows."""
     cosines = numbers["holomorphic"]

@@ -60,7 +60,8 @@ def _network(config: Fig7, panel: str) -> hp.LayeredNetwork:
         return hp.vgg(config.channels, input_shape=(28, 28, 1), key=key)
     activation = {"a": hp.Identity(), "b": hp.ShiftedSigmoid(), "c": hp.ShiftedSigmoid()}
     network = hp.mlp(
-        (784, config.hidden, config.hidden, 10), activation=activation.get(panel, hp.DSiLU()),
+        (784, config.hidden, config.hidden, 10),
+        activation=activation.get(panel, hp.DSiLU()),
         key=key,
     )
     gain = config.reduced if panel in "ac" else config.gain
@@ -121,9 +122,7 @@ def draw(config: Fig7, numbers: Numbers) -> Figure:
         image = panel.imshow(
             np.log10(np.clip(residual, 1e-16, 1.0)),
             origin="lower",
-            extent=(
-                middle.real - half, middle.real + half, middle.imag - half, middle.imag + half
-            ),
+            extent=(middle.real - half, middle.real + half, middle.imag - half, middle.imag + half),
             cmap=MAP,
             vmin=-16,
             vmax=0,

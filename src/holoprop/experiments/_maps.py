@@ -57,7 +57,7 @@ def residual_map(
             relaxation=hp.Synchronous(steps=steps),
             batching=hp.Lockstep(),
         )
-        values = np.asarray(found.residual[:, 0], float)
+        values = np.array(found.residual[:, 0], float)
         values[~np.isfinite(values)] = np.nan
         return {"residual": rounded(values)}
 

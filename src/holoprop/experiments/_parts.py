@@ -1,6 +1,7 @@
 """Parts: what an experiment has computed so far, kept so that it goes on where it stopped."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -91,7 +92,9 @@ class Parts:
         items, found = list(items), []
         for index, item in enumerate(items):
             name = re.sub(r"\W+", "-", f"{label} {index}")
-            numbers, kept = self._take(self._folder / f"{name}.npz", lambda i=item: compute(i))
+            numbers, kept = self._take(
+                self._folder / f"{name}.npz", functools.partial(compute, item)
+            )
             found.append(numbers)
             self._on_part(PartSeen(label, index + 1, len(items), kept))
         return found
@@ -104,7 +107,7 @@ class Parts:
             # Written beside and moved into place: an interruption leaves no half of a part.
             beside = file.with_suffix(f".{os.getpid()}")
             with open(beside, "wb") as stream:
-                np.savez(stream, **numbers)
+                np.savez(stream, **numbers)  # type: ignore[arg-type]
             beside.replace(file)
         with np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}, kept

@@ -63,7 +63,8 @@ def _as_json(value: np.ndarray) -> Any:
     if np.iscomplexobj(value):
         return {"real": _as_json(value.real), "imag": _as_json(value.imag)}
     if np.issubdtype(value.dtype, np.floating) and not np.all(np.isfinite(value)):
-        value = np.where(np.isfinite(value), value.astype(object), None)
+        finite, value = np.isfinite(value), value.astype(object)
+        value[~finite] = None
     return value.tolist()
 
 
@@ -87,13 +88,14 @@ def comparison(title: str, caption: str, claims: list[Claim]) -> str:
         for c in claims
     ]
     held = sum(c.holds for c in claims)
+    closing = "The paper's number is given where it states one."
     return "\n".join(
         [
             f"# {title}",
             "",
             caption,
             "",
-            f"{held} of {len(claims)} claims hold. The paper's number is given where it states one.",
+            f"{held} of {len(claims)} claims hold. {closing}",
             "",
             "| claim | paper | ours | difference | holds |",
             "|---|---|---|---|---|",

@@ -160,7 +160,9 @@ SPECTRUM = Experiment(
     title="Spectrum: harmonics, and the teaching signal by layer",
     configs={
         "smoke": lambda: Spectrum(
-            points=16, radii=(0.05, 0.1, 0.2), harmonics=3,
+            points=16,
+            radii=(0.05, 0.1, 0.2),
+            harmonics=3,
             deep=dataclasses.replace(SMOKE, radii=(0.01, 0.1), points=()),
         ),
         "quick": Spectrum,

@@ -35,7 +35,7 @@ SERIES: tuple[dict[str, Any], ...] = tuple(
 )
 # Of maps: dark where it settles, as in the paper; its lightness falls steadily.
 MAP = "Blues_r"
-_SETTINGS = {
+_SETTINGS: Any = {
     "font.size": 8.5,
     "axes.titlesize": 8.5,
     "axes.spines.top": False,

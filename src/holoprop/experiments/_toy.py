@@ -56,8 +56,12 @@ def circle(points: int) -> np.ndarray:
 
 
 def frontier(example: Toy, radii: np.ndarray, *, points: int, free_steps: int, steps: int) -> float:
-    """The smallest of some radii whose circle leaves the stable region, or infinity."""
-    nudges = (radii[:, None] * circle(points)).reshape(-1)
+    """The smallest of some radii whose circle leaves the stable region, or infinity.
+
+    It looks at so many points of the upper half; the lower one has the conjugate equilibria.
+    """
+    upper = np.exp(1j * np.linspace(0, np.pi, points))
+    nudges = (radii[:, None] * upper).reshape(-1)
     _, nudged = example.relax(nudges, free_steps=free_steps, steps=steps)
     settled = is_settled(np.asarray(nudged.residual)).reshape(len(radii), points)
     broken = np.flatnonzero(~settled.all(axis=1))

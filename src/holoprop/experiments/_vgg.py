@@ -1,6 +1,7 @@
 """Gradients of VGG-like networks on real images: what Figures 4 and 6 and the spectrum share."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -72,8 +73,9 @@ def images(config: VggGradients, dtype: str) -> tuple[np.ndarray, np.ndarray]:
 
 def layers(grads: hp.LayeredNetwork) -> list[np.ndarray]:
     """Gradients of the weights from the first convolution to the readout, in float64."""
-    row = [*grads.couplings, grads.readout]
-    return [np.asarray(coupling.weight, float).reshape(-1) for coupling in row]
+    assert grads.readout is not None
+    weights = [*(coupling.weight for coupling in grads.couplings), grads.readout.weight]
+    return [np.asarray(weight, float).reshape(-1) for weight in weights]
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
@@ -95,7 +97,7 @@ def _reference(config: VggGradients, kind: str) -> Numbers:
 
 
 def _estimate(
-    config: VggGradients, kind: str, points: int, radius: float, reference: list[np.ndarray]
+    config: VggGradients, kind: str, points: int, reference: list[np.ndarray], radius: float
 ) -> Numbers:
     """Cosines by layer and of all weights; NaN where not every image settles."""
     x, labels = images(config, "float32")
@@ -106,9 +108,7 @@ def _estimate(
         x,
         labels,
         estimator=(
-            hp.OneSided(size, form=form)
-            if points == 1
-            else hp.Holomorphic(size, points, form=form)
+            hp.OneSided(size, form=form) if points == 1 else hp.Holomorphic(size, points, form=form)
         ),
         free=hp.Synchronous(steps=config.free_steps),
         nudged=hp.Synchronous(steps=config.nudged_steps),
@@ -127,14 +127,14 @@ def gradient_cosines(config: VggGradients, parts: Parts) -> Numbers:
     for kind, each_points in ((HOLOMORPHIC, config.points), (CLIPPED, config.clipped_points)):
         if not each_points:
             continue
-        reference = parts.run(f"reference {kind}", lambda k=kind: _reference(config, k))
+        reference = parts.run(f"reference {kind}", functools.partial(_reference, config, kind))
         exact = [reference[f"layer_{index}"] for index in range(len(reference))]
         rows = []
         for points in each_points:
             row = parts.each(
                 f"{kind} N={points}",
                 config.radii,
-                lambda r, k=kind, n=points, e=exact: _estimate(config, k, n, r, e),
+                functools.partial(_estimate, config, kind, points, exact),
             )
             rows.append([part["cosine"] for part in row])
         found[kind.replace("-", "_")] = np.array(rows)
@@ -154,6 +154,13 @@ def setting(config: VggGradients) -> str:
 
 
 SMOKE = VggGradients(
-    channels=(2, 3), side=8, batch=2, free_steps=20, nudged_steps=15, points=(2, 4),
-    radii=(0.05, 0.5), clipped_points=(2,), data=DIGITS,
+    channels=(2, 3),
+    side=8,
+    batch=2,
+    free_steps=20,
+    nudged_steps=15,
+    points=(2, 4),
+    radii=(0.05, 0.5),
+    clipped_points=(2,),
+    data=DIGITS,
 )
