@@ -64,29 +64,49 @@ def test_pictures_are_drawn_from_the_stored_numbers_alone(name, smoke, monkeypat
     assert [c.holds for c in again.claims] == [c.holds for c in done.claims]
 
 
-@pytest.mark.parametrize("name", ["fig2", "exactness"])
+@pytest.mark.parametrize("name", ["fig5", "spectrum"])
 def test_same_seed_gives_the_same_bits(name, smoke, tmp_path):
     _, _, done = smoke(name)
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        again = reproduce(experiments()[name], scale="smoke", output=tmp_path)
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+    again = reproduce(experiments()[name], scale="smoke", output=tmp_path)
     for file in ("numbers.json", "comparison.md"):
         assert (again.folder / file).read_bytes() == (done.folder / file).read_bytes()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_claims_that_the_numbers_do_not_bear_out_say_so(name, smoke):
-    """Numbers that are turned round take claims with them that held before."""
+# Numbers that are spoilt, how, and the claim that they take with them.
+SPOILT = [
+    ("fig2", "cosine_hep", lambda v: 0 * v, "d: hEP is exact"),
+    ("fig2", "map", lambda v: v + 1, "b: a stable region"),
+    ("fig2", "products", lambda v: 2 * v, "c: the mean"),
+    ("fig3", "online_cosine", lambda v: 0 * v, "a: about ten"),
+    ("fig3", "online_residual", lambda v: v[::-1], "b: the residual"),
+    ("fig3", "quiet_hep", lambda v: 0 * v, "c: without noise"),
+    ("fig3", "noisy_hep", lambda v: v[::-1], "c: with noise the best radius"),
+    ("fig4", "holomorphic", lambda v: 0 * v, "a: the readout"),
+    ("fig4", "training_error", lambda v: v[::-1], "c: the non-holomorphic"),
+    ("fig5", "sigmoid", lambda v: v + 1e-9, "a: 1 / (1"),
+    ("fig5", "dsilu", lambda v: -v, "b: the formula"),
+    ("fig6", "holomorphic", lambda v: 0.5 * v, "with the largest N"),
+    ("fig7", "map_a", lambda v: v + 1, "a: with linear"),
+    ("fig7", "map_c", lambda v: v + 1, "b, c: smaller"),
+    ("exactness", "error", lambda v: 2 * v, "Eq. (9)"),
+    ("exactness", "error_deviation", lambda v: v + 1e-3, "float32, deviation"),
+    ("exactness", "first_coefficient", lambda v: 2 * v, "the first Taylor"),
+    ("spectrum", "modes", lambda v: v**0.5, "a: the p-th"),
+    ("spectrum", "signal", lambda v: v[:, ::-1], "b: the teaching"),
+    ("cost", "error", lambda v: 0 * v + 1, "with enough steps BPTT"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "spoil", "opening"), SPOILT, ids=[f"{row[0]}-{row[1]}" for row in SPOILT]
+)
+def test_claims_that_the_numbers_do_not_bear_out_say_so(name, key, spoil, opening, smoke):
     config, numbers, done = smoke(name)
-    spoilt = {
-        key: -value[..., ::-1] if value.dtype.kind == "f" and value.ndim else value
-        for key, value in numbers.items()
-    }
-    found = experiments()[name].claims(config, spoilt)
-    assert [c.statement for c in found] == [c.statement for c in done.claims]
-    assert sum(c.holds for c in found) < sum(c.holds for c in done.claims)
+    found = experiments()[name].claims(config, numbers | {key: spoil(numbers[key])})
+    (before,) = (c for c in done.claims if c.statement.startswith(opening))
+    (after,) = (c for c in found if c.statement.startswith(opening))
+    assert before.holds
+    assert not after.holds
 
 
 # Oracles

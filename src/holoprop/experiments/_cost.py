@@ -300,7 +300,7 @@ COST = Experiment(
     title="Cost: accuracy against operations",
     configs={
         "smoke": lambda: Cost(
-            sizes=(784, 6, 5, 10), weight_std=0.1, batch=2, steps=(4, 24), points=(4,)
+            sizes=(784, 6, 5, 10), weight_std=0.1, batch=2, steps=(30,), points=(4,)
         ),
         "quick": Cost,
         "paper": lambda: Cost(steps=(2, 4, 8, 16, 32, 64, 128), points=(4, 8, 16)),

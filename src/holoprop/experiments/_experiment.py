@@ -87,7 +87,7 @@ def reproduce(
     config = experiment.configs[scale]()
     folder = output / experiment.name
     folder.mkdir(parents=True, exist_ok=True)
-    with _double_precision():
+    with _settings(quickly=scale == "smoke"):
         numbers = experiment.compute(config, Parts(output / "parts", config, on_part))
     write_json(
         folder / "config.json",
@@ -116,11 +116,20 @@ def redraw(experiment: Experiment, config: Any, folder: Path) -> Reproduction:
 
 
 @contextlib.contextmanager
-def _double_precision() -> Iterator[None]:
-    """Float64 where nothing says otherwise: references must not round."""
-    before = jax.config.read("jax_enable_x64")
-    jax.config.update("jax_enable_x64", True)
+def _settings(*, quickly: bool) -> Iterator[None]:
+    """Float64 where nothing says otherwise: references must not round.
+
+    Arguments:
+        quickly: Whether to compile without optimisation, which small runs are too short to gain by.
+    """
+    settings = {"jax_enable_x64": True}
+    if quickly:
+        settings["jax_disable_most_optimizations"] = True
+    before = {name: jax.config.read(name) for name in settings}
     try:
+        for name, value in settings.items():
+            jax.config.update(name, value)
         yield
     finally:
-        jax.config.update("jax_enable_x64", before)
+        for name, value in before.items():
+            jax.config.update(name, value)

@@ -353,7 +353,8 @@ def caption(config: Fig2, numbers: Numbers) -> str:
     return (
         f"MLP 6-4-4-4, float64, weights of deviation {config.weight_std:g}, seed "
         f"{int(numbers['seed'])}: the first of seeds 0, 1, ... whose smallest circle with an "
-        f"unsettled point (of {config.search_points} on its upper half) has a radius from {config.between[0]:g} to {config.between[1]:g} (here "
+        f"unsettled point (of {config.search_points} on its upper half) has a radius from "
+        f"{config.between[0]:g} to {config.between[1]:g} (here "
         f"{float(numbers['frontier']):.3g}). Synchronous steps: {config.steps} free, "
         f"{config.steps} nudged. a) Both hidden layers round the free equilibrium s0 (plus sign), "
         f"N = {config.orbit_points}, radius {config.orbit_radius:g}; points grow with time. b) "

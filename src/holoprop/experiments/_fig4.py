@@ -256,7 +256,7 @@ FIG4 = Experiment(
             SMOKE,
             dataclasses.replace(SMOKE, clipped_points=()),
             VggTraining(
-                channels=(2, 3),
+                channels=(2,),
                 side=8,
                 images=8,
                 epochs=1,

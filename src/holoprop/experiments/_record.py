@@ -23,7 +23,7 @@ class Claim:
 
     statement: str
     ours: float
-    holds: bool
+    holds: bool | np.bool_
     paper: float | None = None
 
     @property
