@@ -103,6 +103,15 @@ def test_numbers_come_back_to_the_bit(tmp_path_factory, numbers):
         np.testing.assert_array_equal(found[name], value)
 
 
+@pytest.mark.parametrize("value", [1.5, 3, True, 2.5 - 1j, "word"])
+def test_single_numbers_and_words_come_back_as_arrays(tmp_path, value):
+    write_numbers(tmp_path / "n.json", {"a": np.array(value)})
+    found = read_numbers(tmp_path / "n.json")["a"]
+    assert isinstance(found, np.ndarray)
+    assert found.shape == ()
+    assert found.item() == value
+
+
 def test_numbers_are_standard_json(tmp_path):
     write_numbers(tmp_path / "n.json", {"a": np.array([np.inf, np.nan, 1.0]), "w": np.array("x")})
 

@@ -230,9 +230,15 @@ def draw(config: Exactness, numbers: Numbers) -> Figure:
     panels[2].plot(radii, numbers["predicted"][index], color="0.6", lw=3, zorder=1, label="Eq. (9)")
     panels[2].set(xlabel="radius", xscale="log")
     letter(panels[2], "c", f"float32, N = {config.single_points}")
-    for panel in panels:
+    for panel, title in zip(panels, (None, "radius", None), strict=True):
         panel.set(yscale="log", ylim=(1e-17, 10), ylabel="relative error")
-        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, columnspacing=1)
+        panel.legend(
+            title=title,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.2),
+            ncols=4 if title else 3 if panel is panels[0] else 2,
+            columnspacing=1,
+        )
     return figure
 
 
@@ -245,12 +251,12 @@ def claims(config: Exactness, numbers: Numbers) -> list[Claim]:
     clear = np.isfinite(bias) & (bias > 1e-11) & np.isfinite(error)
     ratio = error[clear] / bias[clear]
     ratio_off = float(np.max(np.abs(ratio - 1), initial=0.0))
-    slopes_ = []
+    exponents = []
     for row, seen, n in zip(error, clear, config.points, strict=True):
         small = seen & (numbers["radii"] < 0.2)
         if small.sum() >= 2:
             fit = np.polyfit(np.log(numbers["radii"][small]), np.log(row[small]), 1)[0]
-            slopes_.append(abs(fit - n) / n)
+            exponents.append(abs(fit - n) / n)
     best = float(np.nanmin(error))
     plain, deviation = numbers["error_plain"], numbers["error_deviation"]
     return [
@@ -270,8 +276,8 @@ def claims(config: Exactness, numbers: Numbers) -> list[Claim]:
         Claim(
             "the error falls as radius^N (largest relative deviation of the fitted exponent below "
             "radius 0.2)",
-            float(max(slopes_, default=np.nan)),
-            max(slopes_, default=1.0) < 0.05,
+            float(max(exponents, default=np.nan)),
+            max(exponents, default=1.0) < 0.05,
             0.0,
         ),
         Claim("float64 reaches its rounding (smallest error)", best, best < 1e-13),

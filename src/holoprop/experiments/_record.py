@@ -70,7 +70,7 @@ def _as_json(value: np.ndarray) -> Any:
 
 def _as_array(value: Any) -> np.ndarray:
     if isinstance(value, dict):
-        return _as_array(value["real"]) + 1j * _as_array(value["imag"])
+        return np.asarray(_as_array(value["real"]) + 1j * _as_array(value["imag"]))
     array = np.asarray(value)
     return array.astype(float) if array.dtype == object else array
 

@@ -14,6 +14,9 @@ from holoprop.experiments._style import BLACK, SERIES, letter, new_figure
 from holoprop.experiments._toy import circle, toy
 from holoprop.experiments._vgg import HOLOMORPHIC, SMOKE, VggGradients, images, network, setting
 
+# Largest residual of a circle whose modes are drawn.
+_SETTLED = 1e-10
+
 
 @dataclasses.dataclass(frozen=True)
 class Spectrum:
@@ -45,7 +48,10 @@ def _harmonics(config: Spectrum) -> Numbers:
     for radius in config.radii:
         nudges = radius * circle(config.points)
         _, nudged = example.relax(nudges, free_steps=config.steps, steps=config.steps)
-        rows.append(np.abs(np.fft.fft(np.asarray(nudged.state[-1][:, 0]), axis=0)) / config.points)
+        modes = np.abs(np.fft.fft(np.asarray(nudged.state[-1][:, 0]), axis=0)) / config.points
+        # Beyond the stable region a circle has no harmonics.
+        worst = np.nan_to_num(np.asarray(nudged.residual), nan=np.inf).max()
+        rows.append(modes if worst < _SETTLED else np.full_like(modes, np.nan))
     modes = np.array(rows)
     unit = int(np.argmax(modes[0, 1]))
     return {"modes": modes[:, 1 : config.harmonics + 1, unit], "unit": np.array(unit)}
@@ -68,7 +74,7 @@ def _signal(config: Spectrum) -> Numbers:
     )
 
     def size(values: np.ndarray, start: int) -> np.ndarray:
-        return np.sqrt(np.mean(np.square(values), axis=tuple(range(start, values.ndim))))
+        return np.asarray(np.sqrt(np.mean(values**2, axis=tuple(range(start, values.ndim)))))
 
     columns = []
     for at_rest, moved in zip(free.state, nudged.state, strict=True):
@@ -102,8 +108,14 @@ def draw(config: Spectrum, numbers: Numbers) -> Figure:
     b.set(yscale="log", xlabel="layer, from the input upwards", ylabel="signal / state")
     b.xaxis.get_major_locator().set_params(integer=True)
     letter(b, "b", "teaching signal by layer")
-    for panel in (a, b):
-        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, columnspacing=1)
+    for panel, title in ((a, "harmonic"), (b, None)):
+        panel.legend(
+            title=title,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.2),
+            ncols=3,
+            columnspacing=1,
+        )
     return figure
 
 
@@ -147,7 +159,8 @@ def caption(config: Spectrum, numbers: Numbers) -> str:
     return (
         f"a) The toy network of Fig. 2 with seed {config.seed}, float64, {config.steps} "
         f"synchronous steps free and nudged: Fourier modes 1 to {config.harmonics} of unit "
-        f"{int(numbers['unit']) + 1} of the top layer over a circle of {config.points} points. b) "
+        f"{int(numbers['unit']) + 1} of the top layer over a circle of {config.points} points, "
+        f"where all of them settle. b) "
         f"{setting(config.deep)}; float64, {config.deep.free_steps} free and "
         f"{config.deep.nudged_steps} nudged synchronous steps: half the difference of the states "
         f"under two opposite real nudges over the free state, root mean squares of a layer. Below "
