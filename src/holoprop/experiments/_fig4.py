@@ -50,18 +50,18 @@ class VggTraining:
         data: The set of images.
     """
 
-    channels: tuple[int, ...] = (16, 16, 32, 32, 64, 64)
+    channels: tuple[int, ...] = (8, 8, 16, 16, 32, 32)
     side: int = 32
     temperature: float = 10.0
     images: int = 1000
     epochs: int = 6
-    batch: int = 50
-    rate: float = 0.03
+    batch: int = 25
+    rate: float = 0.05
     momentum: float = 0.9
     radius: float = 1.0
     seeds: int = 3
-    free_steps: int = 20
-    nudged_steps: int = 15
+    free_steps: int = 12
+    nudged_steps: int = 8
     data: str = dataclasses.field(default_factory=lambda: available_pictures("cifar10"))
 
 
