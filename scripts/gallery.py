@@ -13,7 +13,7 @@ from holoprop.experiments import experiments
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
 HEAD = """# Gallery
 
-Every figure of the paper, and three pictures beyond it, each by one command:
+Figures of the paper, and pictures beyond it, each by one command:
 
     holoprop reproduce NAME [--scale smoke|quick|paper] [--output FOLDER]
 

@@ -80,7 +80,7 @@ SPOILT = [
     ("fig3", "online_cosine", lambda v: 0 * v, "a: about ten"),
     ("fig3", "online_residual", lambda v: v[::-1], "b: the residual"),
     ("fig3", "quiet_hep", lambda v: 0 * v, "c: without noise"),
-    ("fig3", "noisy_hep", lambda v: v[::-1], "c: with noise the best radius"),
+    ("fig3", "noisy_hep", lambda v: v[::-1], "c: with noise a finite radius"),
     ("fig4", "holomorphic", lambda v: 0 * v, "a: the readout"),
     ("fig5", "sigmoid", lambda v: v + 1e-9, "a: 1 / (1"),
     ("fig5", "dsilu", lambda v: -v, "b: the formula"),

@@ -226,7 +226,7 @@ def claims(config: Fig3, numbers: Numbers) -> list[Claim]:
             margin > 0,
         ),
         Claim(
-            "c: with noise the best radius of hEP is finite, not the smallest (best radius)",
+            "c: with noise a finite radius serves hEP best, not the smallest (best of those tried)",
             float(radii[best]),
             best > 0,
         ),
