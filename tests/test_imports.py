@@ -22,6 +22,7 @@ ROWS = [
     {"__init__"},
     {"data", "training"},
     {"runs"},
+    {"experiments"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,26 +1,40 @@
-"""The command line: `holoprop train`, and what can be done with a run.
+"""The command line: `holoprop train`, what can be done with a run, and `holoprop reproduce`.
 
 Here arguments are parsed, and what a run reports is drawn on the terminal. It may import everything
-below it. What a run is and does belongs to `holoprop.runs`.
+below it. What a run is and does belongs to `holoprop.runs`, figures to `holoprop.experiments`.
 """
 
+import importlib
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from holoprop.cli._output import steady_output
 
-_COMMANDS = ("train", "resume", "evaluate", "predict", "push")
+# Each is a function `run_NAME` in one of this package's files.
+_COMMANDS = {
+    "train": "_command",
+    "presets": "_presets",
+    "resume": "_command",
+    "evaluate": "_command",
+    "predict": "_command",
+    "push": "_command",
+    "tune": "_tune",
+    "reproduce": "_reproduce",
+}
 _HELP = """usage: holoprop [-h] [--version] COMMAND ...
 
 Exact gradients from finite oscillations: holomorphic equilibrium propagation.
 
 commands:
   train [PRESET] [OPTIONS]   train a network and leave a run folder
+  presets                    list what has a name, and what it reached
   resume RUN                 go on with a run that was interrupted
   evaluate RUN               loss and error of a run's network, on any data
   predict RUN IMAGE...       what a run's network makes of images
   push RUN REPOSITORY        put a run on the Hugging Face hub
+  tune [PRESET] [OPTIONS]    propose radius and number of points
+  reproduce NAME [OPTIONS]   compute a figure of the paper, draw and compare it
 
 Try first:
   holoprop train             train on packaged digits, in about a minute
@@ -66,17 +80,10 @@ def _run(arguments: list[str]) -> int:
         return 2
     from rich.console import Console
 
-    # What trains is imported only here, and while something is seen to happen on a terminal.
+    # What computes is imported only here, and while something is seen to happen on a terminal.
     with Console().status("loading"):
-        from holoprop.cli import _command
-    run = {
-        "train": _command.run_train,
-        "resume": _command.run_resume,
-        "evaluate": _command.run_evaluate,
-        "predict": _command.run_predict,
-        "push": _command.run_push,
-    }
-    return run[command](rest)
+        module = importlib.import_module(f"holoprop.cli.{_COMMANDS[command]}")
+    return getattr(module, f"run_{command}")(rest)
 
 
 __all__ = ["main"]

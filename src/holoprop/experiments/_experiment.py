@@ -1,0 +1,135 @@
+"""An experiment: a configuration for each scale, and from it numbers, a picture and verdicts."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from matplotlib.figure import Figure
+
+from holoprop import runs
+from holoprop.experiments._parts import Numbers, Parts, PartSeen, config_hash
+from holoprop.experiments._record import (
+    Claim,
+    comparison,
+    read_numbers,
+    write_json,
+    write_numbers,
+    write_text,
+)
+from holoprop.experiments._style import save, style
+
+SCALES = ("smoke", "quick", "paper")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A figure as one record; each of its functions can be called alone.
+
+    Attributes:
+        name: As the command line has it.
+        title: One line.
+        configs: By scale, what makes its configuration, a frozen dataclass of plain values.
+        compute: From a configuration to numbers, by parts.
+        draw: From a configuration and numbers to a picture, and nothing else.
+        claims: From a configuration and numbers to verdicts.
+        caption: What was run, in words.
+    """
+
+    name: str
+    title: str
+    configs: Mapping[str, Callable[[], Any]]
+    compute: Callable[[Any, Parts], Numbers]
+    draw: Callable[[Any, Numbers], Figure]
+    claims: Callable[[Any, Numbers], list[Claim]]
+    caption: Callable[[Any, Numbers], str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduction:
+    """What came of an experiment.
+
+    Attributes:
+        folder: Where it lies.
+        claims: The verdicts.
+    """
+
+    folder: Path
+    claims: list[Claim]
+
+
+def reproduce(
+    experiment: Experiment,
+    *,
+    scale: str,
+    output: Path,
+    on_part: Callable[[PartSeen], None] = lambda seen: None,
+) -> Reproduction:
+    """Compute, draw and compare; leave a folder.
+
+    `OUTPUT/NAME` gets NAME.png, NAME.svg, numbers.json, config.json and comparison.md;
+    `OUTPUT/parts` keeps what has been computed, so that the same call goes on where an earlier one
+    stopped.
+
+    Arguments:
+        experiment: One of `experiments()`.
+        scale: "smoke", "quick" or "paper".
+        output: A folder; made if missing.
+        on_part: Called after each part of the computation.
+
+    Raises:
+        ValueError: If the scale is none.
+    """
+    if scale not in experiment.configs:
+        raise ValueError(f"scale is {scale!r}, but must be one of {', '.join(experiment.configs)}.")
+    config = experiment.configs[scale]()
+    folder = output / experiment.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with _settings(quickly=scale == "smoke"):
+        numbers = experiment.compute(config, Parts(output / "parts", config, on_part))
+    write_json(
+        folder / "config.json",
+        {
+            "experiment": experiment.name,
+            "scale": scale,
+            "config": dataclasses.asdict(config),
+            "hash": config_hash(config),
+            "versions": runs.versions(),
+            "machine": runs.machine(),
+        },
+    )
+    write_numbers(folder / "numbers.json", numbers)
+    return redraw(experiment, config, folder)
+
+
+def redraw(experiment: Experiment, config: Any, folder: Path) -> Reproduction:
+    """Picture and comparison again, from the numbers that a folder holds."""
+    numbers = read_numbers(folder / "numbers.json")
+    claims = experiment.claims(config, numbers)
+    with style():
+        save(experiment.draw(config, numbers), folder / experiment.name)
+    page = comparison(experiment.title, experiment.caption(config, numbers), claims)
+    write_text(folder / "comparison.md", page)
+    return Reproduction(folder, claims)
+
+
+@contextlib.contextmanager
+def _settings(*, quickly: bool) -> Iterator[None]:
+    """Float64 where nothing says otherwise: references must not round.
+
+    Arguments:
+        quickly: Whether to compile without optimisation, which small runs are too short to gain by.
+    """
+    settings = {"jax_enable_x64": True}
+    if quickly:
+        settings["jax_disable_most_optimizations"] = True
+    before = {name: jax.config.read(name) for name in settings}
+    try:
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)

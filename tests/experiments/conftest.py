@@ -1,0 +1,25 @@
+"""The smoke runs of all experiments, each once for all tests that look at one."""
+
+import functools
+import os
+
+import pytest
+
+from holoprop.experiments import experiments, read_numbers, reproduce
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """A function from a name to what its smoke run left: configuration, numbers, reproduction."""
+    # Workers of pytest-xdist share what is computed.
+    base = tmp_path_factory.getbasetemp()
+    output = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reproduced"
+
+    @functools.cache
+    def run(name):
+        experiment = experiments()[name]
+        done = reproduce(experiment, scale="smoke", output=output)
+        numbers = read_numbers(done.folder / "numbers.json")
+        return experiment.configs["smoke"](), numbers, done
+
+    return run
