@@ -14,6 +14,7 @@ Exact gradients from finite oscillations: holomorphic equilibrium propagation.
 
 commands:
   train [PRESET] [OPTIONS]   train a network and leave a run folder
+  presets                    list what can be trained by name, and what it reached
 
 Try first:
   holoprop train             train on packaged digits, in about a minute
@@ -43,10 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command == "--version":
         print(f"holoprop {version('holoprop')}")
         return 0
-    if command != "train":
-        print(f"holoprop: unknown command {command!r}; the commands are: train.", file=sys.stderr)
+    if command not in ("train", "presets"):
+        print(
+            f"holoprop: unknown command {command!r}; the commands are: train, presets.",
+            file=sys.stderr,
+        )
         return 2
     from rich.console import Console
+
+    if command == "presets":
+        from holoprop.cli._presets import run_presets
+
+        return run_presets(rest)
 
     # What trains is imported only here, and while something is seen to happen on a terminal.
     with Console().status("loading"):

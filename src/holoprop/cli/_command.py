@@ -1,5 +1,8 @@
 """`holoprop train`: its arguments, its faults, its exit status."""
 
+import argparse
+import dataclasses
+import difflib
 import sys
 
 import equinox as eqx
@@ -7,7 +10,7 @@ from rich.console import Console
 
 from holoprop import runs
 from holoprop.cli._drafts import Draft
-from holoprop.cli._parse import parse
+from holoprop.cli._parse import OF_THE_COMMAND, parse
 from holoprop.cli._train import train
 
 
@@ -17,27 +20,32 @@ def run_train(arguments: list[str]) -> int:
     if arguments[:1] in (["-h"], ["--help"]):
         print(_help(presets), end="")
         return 0
-    name = next(iter(presets))
+    given = None
     if arguments and not arguments[0].startswith("-"):
-        name, *arguments = arguments
-    if name not in presets:
-        return _refused(f"unknown preset {name!r}; the presets are: {', '.join(presets)}.", code=2)
-    prog = f"holoprop train {name}"
+        given, *arguments = arguments
     try:
+        start, arguments = _start(given, arguments, presets)
+        prog = f"holoprop train {start.name}"
         draft = parse(
-            Draft.of(presets[name].config),
+            Draft.of(start.config),
             arguments,
             prog=prog,
-            description=presets[name].summary,
+            description=f"{start.summary} With --scale small it is done in ten minutes on two "
+            "cores; with --config FILE settings are those of a run's config.json.",
         )
         config = draft.build()
     except SystemExit as stop:
         return int(stop.code or 0)
-    except ValueError as error:
-        return _refused(f"{str(error).rstrip('.')}. {prog} --help lists the options.", code=2)
+    except _UnknownPresetError as error:
+        return _refused(str(error), code=2)
+    except (ValueError, OSError) as error:
+        shown = f"holoprop train {given or next(iter(presets))}"
+        return _refused(f"{str(error).rstrip('.')}. {shown} --help lists the options.", code=2)
     console = Console(highlight=False)
     try:
-        train(config, preset=name, console=console)
+        if start.note:
+            console.print(start.note, soft_wrap=True)
+        train(config, preset=start.name, console=console)
     except eqx.EquinoxRuntimeError as error:
         return _refused(_raised(error), code=1)
     except (ValueError, OSError, RuntimeError) as error:
@@ -45,6 +53,61 @@ def run_train(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _refused("interrupted.", code=130)
     return 0
+
+
+class _UnknownPresetError(ValueError):
+    """A preset's name that is none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Start:
+    """What options are put on: a preset, its small form, or a file.
+
+    Attributes:
+        name: In the run folder's name and the summary.
+        summary: One line on what it is.
+        config: All settings.
+        note: What is said before the run, or nothing.
+    """
+
+    name: str
+    summary: str
+    config: runs.TrainConfig
+    note: str = ""
+
+
+def _start(
+    given: str | None, arguments: list[str], presets: dict[str, runs.Preset]
+) -> tuple[_Start, list[str]]:
+    """What the named preset, `--config` and `--scale` come to, and the other arguments."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in OF_THE_COMMAND:
+        parser.add_argument(option, nargs="?", const="")
+    known, rest = parser.parse_known_args(arguments)
+    for option in OF_THE_COMMAND:
+        if getattr(known, option.removeprefix("--")) == "":
+            raise ValueError(f"{option} needs a value")
+    if known.config is not None:
+        if given is not None or known.scale is not None:
+            other = f"the preset {given!r}" if given is not None else "--scale"
+            raise ValueError(f"--config has every setting: leave out {other}, or --config")
+        file = runs.read_config(known.config)
+        return _Start("custom", f"As in {known.config}.", file), rest
+    name = next(iter(presets)) if given is None else given
+    if name not in presets:
+        near = difflib.get_close_matches(name, presets, n=1)
+        raise _UnknownPresetError(
+            f"unknown preset {name!r}{f'; did you mean {near[0]}' if near else ''}; the presets "
+            f"are: {', '.join(presets)}."
+        )
+    preset = presets[name]
+    if known.scale is None or known.scale == "full":
+        return _Start(name, preset.summary, preset.config), rest
+    if known.scale != "small":
+        raise ValueError(f"--scale is {known.scale!r}, but must be one of full, small")
+    changes = runs.describe_changes(preset.config, preset.small)
+    note = f"Small scale: {', '.join(changes)}." if changes else f"{name} is small as it is."
+    return _Start(f"{name}-small", preset.summary, preset.small, note), rest
 
 
 def _help(presets: dict[str, runs.Preset]) -> str:
@@ -63,6 +126,12 @@ def _help(presets: dict[str, runs.Preset]) -> str:
             "  holoprop train --epochs 2 --estimator.points 4 --nudged.tolerance 1e-3",
             "and choose other methods, which keep the settings that both have, for instance",
             "  holoprop train --estimator centred --estimator.nudge 0.1 --free synchronous",
+            "  holoprop train cifar10-hep --optimiser adam --optimiser.learning-rate 1e-3",
+            "  holoprop train --network module:function        an energy of one's own",
+            "Smaller networks, less data and fewer epochs, ten minutes at most on two cores:",
+            "  holoprop train cifar10-hep --scale small",
+            "The settings of an earlier run, and single ones changed:",
+            "  holoprop train --config runs/NAME/config.json --output NEW --seed 1",
             "All of them, with what the preset sets and what can be chosen:",
             f"  holoprop train {next(iter(presets))} --help",
             "",

@@ -32,7 +32,8 @@ def train(config: runs.TrainConfig, *, preset: str, console: Console) -> None:
             ),
         )
     console.print(_summary_table(outcome.last, outcome.test))
-    console.print(_gradient_table(outcome.before, outcome.after))
+    if outcome.before is not None and outcome.after is not None:
+        console.print(_gradient_table(outcome.before, outcome.after))
     console.print(f"Run folder: {outcome.folder.path}", soft_wrap=True)
 
 
@@ -53,20 +54,24 @@ def _percent(error: float | None) -> str:
     return "-" if error is None else f"{100 * error:.2f} %"
 
 
+def _residuals(residuals: dict[str, float]) -> str:
+    """By phase; nothing where there is none to settle."""
+    shown = ", ".join(f"{phase} {value:.0e}" for phase, value in residuals.items())
+    return f"residual {shown}  " if shown else ""
+
+
 def _describe(seen: training.Progress) -> str:
-    residuals = ", ".join(f"{phase} {value:.0e}" for phase, value in seen.residuals.items())
     return (
         f"epoch {seen.epoch}  loss {seen.loss:.3f}  error {_percent(seen.error)}  "
-        f"residual {residuals}  {seen.images_per_second:.0f} images/s"
+        f"{_residuals(seen.residuals)}{seen.images_per_second:.0f} images/s"
     )
 
 
 def _epoch_line(m: training.EpochMetrics) -> str:
-    residuals = ", ".join(f"{phase} {value:.0e}" for phase, value in m.residuals.items())
     return (
         f"epoch {m.epoch:3d}  loss {m.train_loss:.3f}  error {_percent(m.train_error)}  "
         f"validation {m.validation_loss:.3f}, {_percent(m.validation_error)}  "
-        f"residual {residuals}  {m.images_per_second:.0f} images/s  {m.seconds:.1f} s"
+        f"{_residuals(m.residuals)}{m.images_per_second:.0f} images/s  {m.seconds:.1f} s"
     )
 
 

@@ -6,19 +6,23 @@ leaves behind: run folder, weights, curves, provenance. It may import the librar
 `holoprop.training`; parsing and drawing on the terminal to `holoprop.cli`.
 """
 
-from holoprop.runs._config import OptimiserConfig, TrainConfig
+from holoprop.runs._config import EQUILIBRIUM_SETTINGS, InputConfig, TrainConfig
 from holoprop.runs._gradient_check import GradientCheck
-from holoprop.runs._networks import AbstractNetwork, Custom, Mlp
-from holoprop.runs._presets import Preset, presets
+from holoprop.runs._networks import AbstractNetwork, Custom, Mlp, Vgg
+from holoprop.runs._optimiser import OptimiserConfig
+from holoprop.runs._presets import Preset, describe_changes, presets
 from holoprop.runs._provenance import machine, versions
+from holoprop.runs._read_config import read_config
 from holoprop.runs._run_folder import RunFolder
 from holoprop.runs._train import Listener, Outcome, build_method, train
 from holoprop.runs._weights import load_weights
 
 __all__ = [
+    "EQUILIBRIUM_SETTINGS",
     "AbstractNetwork",
     "Custom",
     "GradientCheck",
+    "InputConfig",
     "Listener",
     "Mlp",
     "OptimiserConfig",
@@ -26,10 +30,13 @@ __all__ = [
     "Preset",
     "RunFolder",
     "TrainConfig",
+    "Vgg",
     "build_method",
+    "describe_changes",
     "load_weights",
     "machine",
     "presets",
+    "read_config",
     "train",
     "versions",
 ]

@@ -16,7 +16,7 @@ from holoprop.training._checks import check_classes, check_values
 from holoprop.training._evaluate import evaluate
 from holoprop.training._examples import Examples
 from holoprop.training._metrics import EpochMetrics, Progress
-from holoprop.training._step import Method, train_step
+from holoprop.training._step import AbstractMethod, train_step
 
 # The host looks at the device's numbers only every so many batches: each look waits for it.
 _LOOK_EVERY = 20
@@ -29,7 +29,7 @@ def fit(
     train: Examples,
     validation: Examples,
     *,
-    method: Method,
+    method: AbstractMethod,
     epochs: int,
     batch_size: int,
     seed: int,
@@ -43,10 +43,10 @@ def fit(
         network: With a cost, and logits if there are classes.
         train: At least one batch.
         validation: One example or more; looked at after each epoch, never used to choose anything.
-        method: Estimator, relaxations, optimiser, transform.
+        method: How gradients are had, optimiser, transform, augmentation.
         epochs: 1 or more.
         batch_size: 1 or more; what is left of an epoch after its last full batch is not seen.
-        seed: Of the order of examples and of the noise.
+        seed: Of the order of examples, of the noise and of the augmentation.
         profile: Folder for a `jax.profiler` trace of twenty steps of the first epoch (fewer where
             there are fewer; the first step, which compiles, is left out: where it is the only one
             of its epoch, the second epoch's is traced), or None.

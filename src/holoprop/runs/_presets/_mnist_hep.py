@@ -10,17 +10,22 @@ cores.
 
 import holoprop as hp
 from holoprop.runs._config import OptimiserConfig, TrainConfig
-from holoprop.runs._presets._preset import Preset
+from holoprop.runs._presets._preset import Preset, scaled_down
+
+_CONFIG = TrainConfig(
+    data="ylecun/mnist",
+    validation=0.0,
+    epochs=50,
+    # To a tolerance instead of the paper's 200 and 50 steps.
+    free=hp.Anderson(hp.Sequential(tolerance=1e-3, max_steps=60), depth=5),
+    nudged=hp.Anderson(hp.Sequential(tolerance=2e-2, max_steps=40), depth=3),
+    optimiser=OptimiserConfig(learning_rate=0.05),
+)
 
 MNIST_HEP = Preset(
     "Table 1's hEP setting on all of MNIST, 50 epochs.",
-    TrainConfig(
-        data="ylecun/mnist",
-        validation=0.0,
-        epochs=50,
-        # To a tolerance instead of the paper's 200 and 50 steps.
-        free=hp.Anderson(hp.Sequential(tolerance=1e-3, max_steps=60), depth=5),
-        nudged=hp.Anderson(hp.Sequential(tolerance=2e-2, max_steps=40), depth=3),
-        optimiser=OptimiserConfig(learning_rate=0.05),
-    ),
+    _CONFIG,
+    small=scaled_down(_CONFIG, images=6000, epochs=5, sizes=(784, 128, 128, 10)),
+    paper="97.7",
+    reached="96.8 (epoch 4)",
 )
