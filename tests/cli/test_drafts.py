@@ -282,7 +282,7 @@ def test_what_equilibria_alone_have_is_refused_by_name(preset, arguments):
         (("--confg", "x"), r"unknown option --confg; did you mean --config"),
         (("--optimiser", "adm"), r"--optimiser\.name is 'adm', but .*; did you mean adam"),
         (("--estimator", "holomorph"), r"but must be one of .*; did you mean holomorphic"),
-        (("--method", "pb"), r"--method is 'pb', but must be one of ep, bp; did you mean bp"),
+        (("--method", "bpp"), r"--method is 'bpp', but must be one of ep, bp; did you mean bp"),
         (
             ("--network", "vgg", "--network.pooling.window", 3),
             r"--network\.pooling\.window is an option of --network\.pooling",

@@ -119,7 +119,7 @@ def test_value_of_another_kind_is_refused_by_name(tmp_path, name, path):
         (("epochs",), True, "epochs must be a whole number; got True"),
         (("epochs",), 0, "epochs must be 1 or more; got 0"),
         (("overwrite",), 1, "overwrite must be true or false; got 1"),
-        (("method",), "pb", 'method must be "ep" or "bp"; got .pb.; did you mean bp'),
+        (("method",), "bpp", 'method must be "ep" or "bp"; got .bpp.; did you mean bp'),
         (("estimator", "rule"), "fourrier", "rule must be .*; did you mean fourier"),
         (("estimator", "type"), "Holomorph", r"estimator\.type must be .*; did you mean Holomorph"),
         (("estimator", "type"), "ShiftedSigmoid", r"estimator\.type must be one of"),

@@ -29,9 +29,8 @@ def run_presets(arguments: list[str]) -> int:
     console = Console(highlight=False, width=_WIDTH)
     console.print(_table(runs.presets()))
     console.print(
-        "Accuracy on the test split in %, the last epoch's where known (paper *: best epoch of 3 "
-        "seeds, as published). small: at --scale small, less data and smaller networks. What was "
-        "run where stands in the preset's file.",
+        "Accuracy on the test split in %, at the last epoch; paper: mean of 3 seeds (*: at the best "
+        "epoch of each); small: at --scale small. What was run stands in the preset's file.",
     )
     return 0
 
@@ -69,11 +68,11 @@ def _network(network: runs.AbstractNetwork) -> str:
 def _gradient(config: runs.TrainConfig) -> str:
     estimator, noise = config.estimator, ""
     if config.nudged is not None and config.nudged.noise:
-        noise = ", noise"
+        noise = " noise"
     if isinstance(estimator, hp.Holomorphic):
         return f"hEP N={estimator.points}{noise}"
     if isinstance(estimator, hp.Online):
-        return f"online hEP{noise}"
+        return f"online{noise}"
     if isinstance(estimator, hp.OneSided):
         return f"EP {estimator.nudge}{noise}"
     return "BP" if estimator is None else type(estimator).__name__
