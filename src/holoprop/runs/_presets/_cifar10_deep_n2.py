@@ -29,6 +29,8 @@ _CONFIG = dataclasses.replace(
 CIFAR10_DEEP_N2 = Preset(
     "Fig. 4c's seven-layer network on CIFAR-10 by hEP with N = 2, 90 epochs.",
     _CONFIG,
-    small=scaled_down(_CONFIG, images=2000, epochs=4, channels=(16, 16, 32, 32, 64, 64)),
+    small=scaled_down(
+        _CONFIG, images=2000, epochs=4, batch_size=32, channels=(16, 16, 32, 32, 64, 64)
+    ),
     paper="84.5",
 )

@@ -19,6 +19,8 @@ _CONFIG = dataclasses.replace(
 CIFAR10_DEEP_N4 = Preset(
     "Fig. 4c's seven-layer network on CIFAR-10 by hEP with N = 4, 90 epochs.",
     _CONFIG,
-    small=scaled_down(_CONFIG, images=2000, epochs=4, channels=(16, 16, 32, 32, 64, 64)),
+    small=scaled_down(
+        _CONFIG, images=2000, epochs=4, batch_size=32, channels=(16, 16, 32, 32, 64, 64)
+    ),
     paper="85.6",
 )

@@ -26,10 +26,26 @@ class Preset:
     reached: str = "not run"
 
 
-def scaled_down(config: TrainConfig, *, images: int, epochs: int, **network: Any) -> TrainConfig:
-    """A configuration with fewer images and epochs, and some settings of the network changed."""
-    smaller = dataclasses.replace(config.network, **network)
-    return dataclasses.replace(config, images=images, epochs=epochs, network=smaller)
+def scaled_down(
+    config: TrainConfig, *, images: int, epochs: int, batch_size: int | None = None, **network: Any
+) -> TrainConfig:
+    """A configuration with fewer images and epochs, and some settings of the network changed.
+
+    Arguments:
+        config: At full scale.
+        images: Of each split.
+        epochs: Of the run.
+        batch_size: Smaller where few images would make too few steps to see anything learned;
+            default the configuration's.
+        network: Settings of the network that are others.
+    """
+    return dataclasses.replace(
+        config,
+        images=images,
+        epochs=epochs,
+        batch_size=config.batch_size if batch_size is None else batch_size,
+        network=dataclasses.replace(config.network, **network),
+    )
 
 
 def describe_changes(before: TrainConfig, after: TrainConfig) -> list[str]:
