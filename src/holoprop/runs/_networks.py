@@ -128,8 +128,9 @@ class Custom(AbstractNetwork):
     """An energy of one's own.
 
     Attributes:
-        factory: `module:function`; it is called with `key=` and returns an energy whose input is an
-            image, [height, width] or [height, width, 3], from 0 to 1.
+        factory: `module:function`, for which `--network module:function` will do; it is called with
+            `key=` and returns an energy whose input is an image, [height, width] or
+            [height, width, 3], from 0 to 1 or as `inputs` normalises it.
     """
 
     factory: str

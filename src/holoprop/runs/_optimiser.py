@@ -22,7 +22,7 @@ class OptimiserConfig:
     """An optimiser of optax: stochastic gradient descent, or another by its name.
 
     Attributes:
-        name: In optax.
+        name: In optax; on the command line `--optimiser NAME` will do.
         learning_rate: Of all layers, positive; default 0.05 where there are no `learning_rates`.
         learning_rates: Of each layer, positive, from the first coupling to the readout.
         schedule: The learning rates over the run: as they are; along a cosine down to zero, from
