@@ -14,7 +14,7 @@ Exact gradients from finite oscillations: holomorphic equilibrium propagation.
 
 commands:
   train [PRESET] [OPTIONS]   train a network and leave a run folder
-  presets                    list what can be trained by name, and what it reached
+  presets                    list what has a name, and what it reached
 
 Try first:
   holoprop train             train on packaged digits, in about a minute
