@@ -91,7 +91,7 @@ def _start(
         if given is not None or known.scale is not None:
             other = f"the preset {given!r}" if given is not None else "--scale"
             raise ValueError(f"--config has every setting: leave out {other}, or --config")
-        file = runs.read_config(known.config)
+        file = runs.read_config_file(known.config)
         return _Start("custom", f"As in {known.config}.", file), rest
     name = next(iter(presets)) if given is None else given
     if name not in presets:

@@ -29,8 +29,8 @@ def run_presets(arguments: list[str]) -> int:
     console = Console(highlight=False, width=_WIDTH)
     console.print(_table(runs.presets()))
     console.print(
-        "Accuracy on the test split in %, at the last epoch; paper: mean of 3 seeds (*: at the best "
-        "epoch of each); small: at --scale small. What was run stands in the preset's file.",
+        "Accuracy on the test split in %, at the last epoch; paper: mean of 3 seeds (*: at the "
+        "best epoch of each); small: at --scale small. What was run stands in the preset's file.",
     )
     return 0
 

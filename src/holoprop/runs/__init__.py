@@ -12,7 +12,7 @@ from holoprop.runs._networks import AbstractNetwork, Custom, Mlp, Vgg
 from holoprop.runs._optimiser import OptimiserConfig
 from holoprop.runs._presets import Preset, describe_changes, presets
 from holoprop.runs._provenance import machine, versions
-from holoprop.runs._read_config import read_config
+from holoprop.runs._read_config import read_config, read_config_file
 from holoprop.runs._run_folder import RunFolder
 from holoprop.runs._train import Listener, Outcome, build_method, train
 from holoprop.runs._weights import load_weights
@@ -37,6 +37,7 @@ __all__ = [
     "machine",
     "presets",
     "read_config",
+    "read_config_file",
     "train",
     "versions",
 ]

@@ -1,4 +1,4 @@
-"""A run's configuration read back from its `config.json`, exactly."""
+"""A configuration as `config.json` holds it, read back exactly."""
 
 import dataclasses
 import difflib
@@ -19,25 +19,44 @@ from holoprop.runs._config import TrainConfig
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
-def read_config(path: str | os.PathLike[str]) -> TrainConfig:
-    """The configuration in a run's `config.json`.
+def read_config(content: Any) -> TrainConfig:
+    """The configuration that `config.json` holds, exactly.
 
     Every setting must be there, and no other: what comes back is what was written.
 
     Arguments:
-        path: Of the file, or of the run's folder.
+        content: As JSON has it.
+
+    Raises:
+        ValueError: If a setting is missing, unknown or has a value that it cannot have; the message
+            names it, and the nearest name that there is.
+
+    Example:
+        >>> from holoprop.runs._json import as_json
+        >>> config = TrainConfig(estimator=hp.Centred(0.1), epochs=3)
+        >>> read_config(as_json(config)) == config
+        True
+    """
+    config: TrainConfig = _read_object(content, TrainConfig, "")
+    return config
+
+
+def read_config_file(path: str | os.PathLike[str]) -> TrainConfig:
+    """The configuration of an earlier run.
+
+    Arguments:
+        path: Of its `config.json`, or of its folder.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no JSON, a setting is unknown or lacks, or a value is none that it can
-            have; the message names it.
+        ValueError: If it is no JSON, or as for `read_config`; the message names the file.
 
     Example:
         >>> import tempfile
         >>> from holoprop.runs import RunFolder
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     RunFolder(folder).start(TrainConfig(epochs=3))
-        ...     read_config(folder) == TrainConfig(epochs=3)
+        ...     read_config_file(folder) == TrainConfig(epochs=3)
         True
     """
     file = Path(path).expanduser()
@@ -49,7 +68,7 @@ def read_config(path: str | os.PathLike[str]) -> TrainConfig:
     except ValueError as error:
         raise ValueError(f"{file} is no JSON ({error}): give a run's config.json.") from error
     try:
-        return typing.cast(TrainConfig, _read_object(content, TrainConfig, ""))
+        return read_config(content)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
@@ -57,7 +76,10 @@ def read_config(path: str | os.PathLike[str]) -> TrainConfig:
 def _read_object(content: Any, declared: Any, place: str) -> Any:
     """An object of a declared class, or of one below it that the content names."""
     if not isinstance(content, dict):
-        raise ValueError(f"{place or 'the file'} must hold settings in braces; got {content!r}.")
+        raise ValueError(
+            f"{place or 'the configuration'} is {content!r}, and must be an object with settings "
+            "of its own."
+        )
     cls, prefix = declared, f"{place}." if place else ""
     content = dict(content)
     if inspect.isabstract(declared):
@@ -65,21 +87,17 @@ def _read_object(content: Any, declared: Any, place: str) -> Any:
         name = content.pop("type", None)
         if name not in known:
             raise ValueError(
-                f"{prefix}type must be one of {', '.join(known)}; got {name!r}{_near(name, known)}."
+                f"{place} is of type {name!r}, and must be one of {', '.join(known)}"
+                f"{_near(name, known)}"
             )
         cls = known[name]
     fields = [field.name for field in dataclasses.fields(cls)]
     for name in content:
         if name not in fields:
-            raise ValueError(
-                f"{prefix}{name} is no setting of {cls.__name__}{_near(name, fields)}."
-            )
-    lacking = [f"{prefix}{name}" for name in fields if name not in content]
-    if lacking:
-        raise ValueError(
-            f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not there: a "
-            "configuration has every setting."
-        )
+            raise ValueError(f"{prefix}{name} is no setting of {cls.__name__}{_near(name, fields)}")
+    for name in fields:
+        if name not in content:
+            raise ValueError(f"{prefix}{name} is missing.")
     hints = typing.get_type_hints(cls)
     values = {name: _read(content[name], hints[name], f"{prefix}{name}") for name in fields}
     try:
@@ -103,13 +121,15 @@ def _read(content: Any, annotation: Any, place: str) -> Any:
             return content
         if typing.get_origin(kind) is tuple and isinstance(content, list):
             (inner, _) = typing.get_args(kind)
-            return tuple(_read(c, inner, f"{place}[{i}]") for i, c in enumerate(content))
+            return tuple(_read(entry, inner, place) for entry in content)
         if inspect.isclass(kind) and issubclass(kind, enum.Enum) and content in list(_values(kind)):
             return kind(content)
-        if dataclasses.is_dataclass(kind) and isinstance(content, dict):
+        if dataclasses.is_dataclass(kind) and content is not None:
             return _read_object(content, kind, place)
     near = _near(content, [value for kind in kinds for value in _named(kind)])
-    raise ValueError(f"{place} must be {_described(kinds)}; got {content!r}{near}.")
+    raise ValueError(
+        f"{place} is {content!r}, which it cannot be: it must be {_described(kinds)}{near}"
+    )
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
@@ -137,7 +157,7 @@ def _described(kinds: tuple[Any, ...]) -> str:
         elif typing.get_origin(kind) is tuple:
             words.append("a list")
         elif dataclasses.is_dataclass(kind):
-            words.append("settings in braces")
+            words.append("an object with settings of its own")
         elif kind is types.NoneType:
             words.append("null")
         else:
@@ -147,7 +167,7 @@ def _described(kinds: tuple[Any, ...]) -> str:
 
 def _near(name: Any, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
-    return f"; did you mean {near[0]}" if near else ""
+    return f"; did you mean {near[0]}?" if near else "."
 
 
 def _classes(base: type) -> dict[str, type]:

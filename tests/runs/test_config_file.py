@@ -14,7 +14,7 @@ from holoprop.runs import (
     TrainConfig,
     Vgg,
     presets,
-    read_config,
+    read_config_file,
 )
 from holoprop.runs._json import as_json
 
@@ -60,9 +60,9 @@ def written(tmp_path, content):
 def test_configuration_comes_back_exactly(tmp_path, name):
     config = CONFIGS[name]
     file = written(tmp_path, as_json(config))
-    assert read_config(file) == config
-    assert read_config(tmp_path) == config
-    assert as_json(read_config(file)) == as_json(config)
+    assert read_config_file(file) == config
+    assert read_config_file(tmp_path) == config
+    assert as_json(read_config_file(file)) == as_json(config)
 
 
 def places(content, path=()):
@@ -96,11 +96,11 @@ def test_renamed_setting_is_refused_with_the_nearest_and_a_missing_one_by_name(
     content = json.loads(json.dumps(as_json(CONFIGS[name])))
     value = inside(content, way).pop(last)
     dotted = r"\.".join(path)
-    with pytest.raises(ValueError, match=rf"{dotted} is not there"):
-        read_config(written(tmp_path, content))
+    with pytest.raises(ValueError, match=rf"{dotted} is missing"):
+        read_config_file(written(tmp_path, content))
     inside(content, way)[f"{last}x"] = value
-    with pytest.raises(ValueError, match=rf"{dotted}x is no setting of \w+; did you mean {last}\."):
-        read_config(written(tmp_path, content))
+    with pytest.raises(ValueError, match=rf"{dotted}x is no setting of \w+; did you mean {last}\?"):
+        read_config_file(written(tmp_path, content))
 
 
 @pytest.mark.parametrize(("name", "path"), EDITS)
@@ -109,27 +109,27 @@ def test_value_of_another_kind_is_refused_by_name(tmp_path, name, path):
     content = json.loads(json.dumps(as_json(CONFIGS[name])))
     inside(content, way)[last] = {"no": ["such", "thing"]}
     with pytest.raises(ValueError, match=r"\.".join(path)):
-        read_config(written(tmp_path, content))
+        read_config_file(written(tmp_path, content))
 
 
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("epochs",), 2.5, r"epochs must be a whole number; got 2\.5"),
-        (("epochs",), True, "epochs must be a whole number; got True"),
+        (("epochs",), 2.5, r"epochs is 2\.5, which it cannot be: it must be a whole number\."),
+        (("epochs",), True, "epochs is True, which it cannot be: it must be a whole number"),
         (("epochs",), 0, "epochs must be 1 or more; got 0"),
-        (("overwrite",), 1, "overwrite must be true or false; got 1"),
-        (("method",), "bpp", 'method must be "ep" or "bp"; got .bpp.; did you mean bp'),
-        (("estimator", "rule"), "fourrier", "rule must be .*; did you mean fourier"),
-        (("estimator", "type"), "Holomorph", r"estimator\.type must be .*; did you mean Holomorph"),
-        (("estimator", "type"), "ShiftedSigmoid", r"estimator\.type must be one of"),
-        (("network", "sizes"), [784, "8", 10], r"network\.sizes\[1\] must be a whole number"),
-        (("network", "activation"), None, r"network\.activation must be settings"),
-        (("free", "tolerance"), "auot", r'free\.tolerance must be .*"auto".*did you mean auto'),
+        (("overwrite",), 1, "overwrite is 1, .* must be true or false"),
+        (("method",), "bpp", r'method is .bpp., .* must be "ep" or "bp"; did you mean bp\?'),
+        (("estimator", "rule"), "fourrier", r"rule is .fourrier., .*; did you mean fourier\?"),
+        (("estimator", "type"), "Holomorph", r"estimator is of type .*; did you mean Holomorphic"),
+        (("estimator", "type"), "ShiftedSigmoid", r"estimator is of type .* must be one of"),
+        (("network", "sizes"), [784, "8", 10], r"network\.sizes is .8., .* a whole number"),
+        (("network", "activation"), None, r"network\.activation is None, .* an object"),
+        (("free", "tolerance"), "auot", r'free\.tolerance is .*"auto".*; did you mean auto'),
         (("free", "tolerance"), -1.0, r"free\.tolerance must be positive; got -1\.0"),
         (("optimiser", "momentum"), 2, r"optimiser\.momentum must be from 0"),
-        (("free",), "sequential", "free must be settings in braces"),
-        ((), [1], "must hold settings in braces"),
+        (("free",), "sequential", "free is 'sequential', and must be an object"),
+        ((), [1], "the configuration is .1., and must be an object"),
     ],
 )
 def test_what_a_setting_cannot_be_is_said(tmp_path, path, value, words):
@@ -139,28 +139,28 @@ def test_what_a_setting_cannot_be_is_said(tmp_path, path, value, words):
     else:
         content = value
     with pytest.raises(ValueError, match=words):
-        read_config(written(tmp_path, content))
+        read_config_file(written(tmp_path, content))
 
 
 def test_whole_number_may_stand_for_a_real_one(tmp_path):
     content = as_json(TrainConfig(optimiser=OptimiserConfig(learning_rate=2.0)))
     content["optimiser"]["learning_rate"] = 2
-    found = read_config(written(tmp_path, content)).optimiser.learning_rate
+    found = read_config_file(written(tmp_path, content)).optimiser.learning_rate
     assert (found, type(found)) == (2.0, float)
 
 
 def test_equilibrium_settings_do_not_go_with_backpropagation(tmp_path):
     content = as_json(CONFIGS["cifar10-bp"]) | {"free": as_json(TrainConfig())["free"]}
     with pytest.raises(ValueError, match="free does not apply to method bp: leave it out"):
-        read_config(written(tmp_path, content))
+        read_config_file(written(tmp_path, content))
 
 
 def test_no_file_and_no_json_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere: give a run's config\.json"):
-        read_config(tmp_path / "nowhere")
+        read_config_file(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text('{"epochs": ')
     with pytest.raises(ValueError, match=r"config\.json is no JSON"):
-        read_config(tmp_path)
+        read_config_file(tmp_path)
 
 
 def test_settings_are_compared_field_by_field():
