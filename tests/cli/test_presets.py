@@ -112,7 +112,9 @@ def test_small_scale_is_the_presets_own_and_says_what_it_changed(name, monkeypat
 
 def test_options_are_put_on_the_small_form(monkeypatch):
     seen = record(monkeypatch)
-    succeeds("train", "cifar10-hep", "--epochs", "2", "--scale=small", "--seed", "7")
+    out = succeeds("train", "cifar10-hep", "--epochs", "2", "--scale=small", "--seed", "7")
+    assert "epochs 2 instead of 90, batch_size 32 instead of 128" in out
+    assert "seed" not in out
     small = presets()["cifar10-hep"].small
     assert seen["config"] == dataclasses.replace(small, epochs=2, seed=7)
 

@@ -43,8 +43,8 @@ def run_train(arguments: list[str]) -> int:
         return _refused(f"{str(error).rstrip('.')}. {shown} --help lists the options.", code=2)
     console = Console(highlight=False)
     try:
-        if start.note:
-            console.print(start.note, soft_wrap=True)
+        if start.full is not None:
+            console.print(_small(name=start.name, full=start.full, config=config), soft_wrap=True)
         train(config, preset=start.name, console=console)
     except eqx.EquinoxRuntimeError as error:
         return _refused(_raised(error), code=1)
@@ -67,13 +67,13 @@ class _Start:
         name: In the run folder's name and the summary.
         summary: One line on what it is.
         config: All settings.
-        note: What is said before the run, or nothing.
+        full: The preset's settings at full scale, where `config` is its small form.
     """
 
     name: str
     summary: str
     config: runs.TrainConfig
-    note: str = ""
+    full: runs.TrainConfig | None = None
 
 
 def _start(
@@ -105,9 +105,21 @@ def _start(
         return _Start(name, preset.summary, preset.config), rest
     if known.scale != "small":
         raise ValueError(f"--scale is {known.scale!r}, but must be one of full, small")
-    changes = runs.describe_changes(preset.config, preset.small)
-    note = f"Small scale: {', '.join(changes)}." if changes else f"{name} is small as it is."
-    return _Start(f"{name}-small", preset.summary, preset.small, note), rest
+    return _Start(f"{name}-small", preset.summary, preset.small, preset.config), rest
+
+
+def _small(name: str, full: runs.TrainConfig, config: runs.TrainConfig) -> str:
+    """What is smaller than in the preset, as it will be run."""
+    changes = [
+        change
+        for change in runs.describe_changes(full, config)
+        if change.startswith(
+            ("images ", "epochs ", "batch_size ", "network.sizes ", "network.channels ")
+        )
+    ]
+    if not changes:
+        return f"{name.removesuffix('-small')} is small as it is."
+    return f"Small scale: {', '.join(changes)}."
 
 
 def _help(presets: dict[str, runs.Preset]) -> str:

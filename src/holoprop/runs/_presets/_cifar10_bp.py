@@ -2,7 +2,8 @@
 
     holoprop train cifar10-bp --data FOLDER
 
-Data, schedule and pooling are those of cifar10-hep. The paper: 88.3 % at the best epoch. TODO-cifar10-bp
+Data, schedule and pooling are those of cifar10-hep. The paper: 88.3 % at the best epoch. Not run at
+full scale. At small scale 35.0 % after 4 epochs (seed 0), in 48 s of processor time.
 """
 
 import dataclasses
@@ -26,4 +27,5 @@ CIFAR10_BP = Preset(
     _CONFIG,
     small=scaled_down(_CONFIG, images=4000, epochs=4, batch_size=32, channels=(16, 32, 64, 64)),
     paper="88.3*",
+    reached="35.0 small",
 )

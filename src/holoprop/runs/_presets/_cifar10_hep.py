@@ -3,7 +3,7 @@
     holoprop train cifar10-hep --data FOLDER
 
 Table 5's settings; phases settle to the tolerance that the gradient needs, in 250 and 60 steps at
-most. The paper: 88.6 % at the best epoch. TODO-cifar10-hep
+most. The paper: 88.6 % at the best epoch. Not run here, nor at small scale.
 """
 
 import holoprop as hp

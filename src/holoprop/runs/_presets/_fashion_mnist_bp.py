@@ -2,7 +2,7 @@
 
     holoprop train fashion-mnist-bp --data FOLDER
 
-TODO-fashion-mnist-bp
+Not run here, nor at small scale.
 """
 
 import dataclasses

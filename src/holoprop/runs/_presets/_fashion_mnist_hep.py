@@ -2,7 +2,7 @@
 
     holoprop train fashion-mnist-hep --data FOLDER
 
-TODO-fashion-mnist-hep
+Not run here, nor at small scale.
 """
 
 import dataclasses

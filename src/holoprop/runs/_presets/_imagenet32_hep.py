@@ -2,7 +2,8 @@
 
     holoprop train imagenet32-hep --data FOLDER
 
-The folder is one's own, in the hub's layout. The paper: 36.5 % at the best epoch. TODO-imagenet32-hep
+The folder is one's own, in the hub's layout. The paper: 36.5 % at the best epoch. Not run here, nor
+at small scale.
 """
 
 import dataclasses

@@ -2,7 +2,7 @@
 
     holoprop train mnist-ep-0.1-noise --data FOLDER
 
-The paper: at chance at the last epoch. TODO-mnist-ep-0.1-noise
+The paper: at chance at the last epoch. Not run here, nor at small scale.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     holoprop train mnist-ep-0.4 --data FOLDER
 
 Settled to a tolerance instead of the paper's 350 and 350 steps. The paper: 97.65 % at the last
-epoch. TODO-mnist-ep-0.4
+epoch. Not run here, nor at small scale.
 """
 
 import dataclasses

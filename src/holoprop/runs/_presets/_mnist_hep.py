@@ -5,7 +5,8 @@
 Batch 20, learning rate 0.05, N = 10, radius 0.4, validated on the test split as the paper does,
 where nothing is chosen by it. 96.5 % accuracy after two epochs and 96.8 % after four (seed 0); by
 the rule "fourier" 95.5 % and 96.7 %. The first epoch takes 40 s and later ones 27 s on two shared
-cores.
+cores. The paper: 97.67 % at the last epoch. At small scale 92.0 % after 5 epochs (seed 0), in 97 s
+of processor time.
 """
 
 import holoprop as hp

@@ -3,8 +3,8 @@
     holoprop train mnist-online-noise --data FOLDER
 
 N = 10, radius 0.4, T_osc = 300 and T_plas = 900 steps, after a period that is not read. The paper:
-97.8 and 98.0 % at the last epoch for two seeds, at
-chance for the third. TODO-mnist-online-noise
+97.8 and 98.0 % at the last epoch for two seeds, at chance for the third. Not run here, nor at small
+scale.
 """
 
 import dataclasses
