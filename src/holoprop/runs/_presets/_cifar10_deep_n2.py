@@ -2,7 +2,10 @@
 
     holoprop train cifar10-deep-n2 --data FOLDER
 
-The paper: 84.5 % at the end, 93.5 % on the training images. Not run here, nor at small scale.
+The paper: 84.5 % at the end, 93.5 % on the training images. Not run at full scale, nor to the end
+at small scale. With --scale small --images 250 --epochs 1 (7 steps, too few to learn: 10 %) it
+takes 108 s on a shared machine, all images settle, and the gradient is 6 % off the implicit one,
+its cosine 0.998.
 """
 
 import dataclasses

@@ -3,7 +3,9 @@
     holoprop train cifar10-hep --data FOLDER
 
 Table 5's settings; phases settle to the tolerance that the gradient needs, in 250 and 60 steps at
-most. The paper: 88.6 % at the best epoch. Not run here, nor at small scale.
+most. The paper: 88.6 % at the best epoch. Not run at full scale, nor to the end at small scale.
+With --scale small --images 500 --epochs 2 (32 steps, too few to learn: 10 %) it takes 84 s on a
+shared machine, all images settle, and the gradient is 4 % off the implicit one, its cosine 0.999.
 """
 
 import holoprop as hp

