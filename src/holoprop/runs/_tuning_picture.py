@@ -39,7 +39,7 @@ def draw_tuning(tuning: Tuning, path: str | os.PathLike[str]) -> None:
         parts.plot(*_curve(trials, lambda t: t.parts["bias"]), label=f"bias, N = {n}", **style)
     fewest = [trial for trial in tuning.trials if trial.points == counts[0]]
     for name, dashes in (("settling", "--"), ("noise", "-."), ("rounding", ":")):
-        radii, values = _curve(fewest, lambda t, name=name: t.parts[name])
+        radii, values = _curve(fewest, _part(name))
         if radii:
             parts.plot(radii, values, dashes, color="0.35", label=f"{name}, N = {counts[0]}")
     whole.axhline(tuning.error, color="0.6", linewidth=1)
@@ -60,7 +60,11 @@ def draw_tuning(tuning: Tuning, path: str | os.PathLike[str]) -> None:
         panel.set(xlabel="radius", xscale="log", yscale="log")
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(Path(path), dpi=110)
+    figure.savefig(Path(path), dpi=110, format="png")
+
+
+def _part(name: str) -> Callable[[Trial], float]:
+    return lambda trial: trial.parts[name]
 
 
 def _curve(trials: list[Trial], value: Callable[[Trial], float]) -> tuple[list[float], list[float]]:
