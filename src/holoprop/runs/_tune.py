@@ -47,9 +47,7 @@ class TuneConfig:
     weights: str | None = None
     seed: int = 0
     output: str | None = None
-    network: AbstractNetwork = dataclasses.field(
-        default_factory=lambda: TrainConfig().network
-    )
+    network: AbstractNetwork = dataclasses.field(default_factory=lambda: TrainConfig().network)
     free: hp.AbstractRelaxation = dataclasses.field(default_factory=lambda: TrainConfig().free)
     nudged: hp.AbstractRelaxation = dataclasses.field(default_factory=lambda: TrainConfig().nudged)
 
