@@ -193,11 +193,13 @@ def _cost_rows(setting: Setting) -> list[Row]:
     }
     for weights, network in mlp_weights(setting).items():
         for name, estimator in estimators.items():
+            steps = {
+                "without": _step(estimator, budget=False),
+                "with": _step(estimator, budget=True),
+            }
             calls = {
-                label: lambda step=_step(estimator, budget=budget), network=network: step(
-                    network, x, y
-                )
-                for label, budget in (("without", False), ("with", True))
+                label: lambda step=step, network=network: step(network, x, y)
+                for label, step in steps.items()
             }
             taken = interleave(calls, repeats=6 * setting.repeats)
             pairs = zip(taken["with"].rounds, taken["without"].rounds, strict=True)

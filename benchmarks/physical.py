@@ -107,9 +107,7 @@ def _modes(setting: Setting) -> dict[str, tuple[str, float, float, Any, dict[str
             f"hEP with noise {_NOISE}, {free}/{nudged} steps",
             0.25,
             _NOISE,
-            _step(
-                hp.Holomorphic(_RADIUS, _POINTS), **phases(free, nudged, _NOISE)
-            ),
+            _step(hp.Holomorphic(_RADIUS, _POINTS), **phases(free, nudged, _NOISE)),
             {"free": free, "nudges": nudges[None], "steps": nudged},
         ),
         "classic": (

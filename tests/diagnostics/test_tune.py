@@ -47,9 +47,7 @@ def cheapest(case: Any, error: float, share: float, tuning: Any, options: Any) -
 def test_it_proposes_the_cheapest_circle_that_will_do(case: Any, error: float) -> None:
     network, x, y = case = more(case, 12)
     options = plain(network)
-    tuning = hp.tune(
-        network, x, y, error=error, share=0.1, radii=RADII, points=POINTS, **options
-    )
+    tuning = hp.tune(network, x, y, error=error, share=0.1, radii=RADII, points=POINTS, **options)
     exact, _ = each(network, x, y, hp.Implicit(), options)
     found, _ = each(network, x, y, tuning.estimator, options)
     assert tuning.reached

@@ -92,7 +92,9 @@ def test_a_gradient_in_other_units(unit: float, dtype: Any) -> None:
     y = jnp.ones((2, 4), dtype)
     _, found = hp.value_and_grad(energy, x, y, estimator=estimator)
     double = cast(energy, np.float64)
-    _, exact = hp.value_and_grad(double, push(matrix, rest), np.ones((2, 4)), estimator=hp.Implicit())
+    _, exact = hp.value_and_grad(
+        double, push(matrix, rest), np.ones((2, 4)), estimator=hp.Implicit()
+    )
     assert error(found.matrix, exact.matrix) <= (1e-3 if dtype == np.float32 else 1e-8)
 
 

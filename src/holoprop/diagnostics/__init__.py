@@ -1,7 +1,8 @@
 """Is my energy holomorphic, where is it stable, under which nudges, and how good is a gradient?
 
 Tools that look at energies and gradients from outside; none is needed to train. They may import
-everything up to the estimators, and `value_and_grad`. What measures a training run belongs to `holoprop.training`.
+everything up to the estimators, and `value_and_grad`. What measures a training run belongs to
+`holoprop.training`.
 """
 
 from holoprop.diagnostics._alignment import Alignment, gradient_alignment

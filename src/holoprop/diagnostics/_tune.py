@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -149,7 +148,9 @@ def tune(
             state = aux.state if state is None else state
             trials.append(_trial(aux, radius, n, share, noisy=noisy))
     good = [trial for trial in trials if trial.error <= error]
-    best = min(good, key=lambda t: (t.cost, t.error)) if good else min(trials, key=lambda t: t.error)
+    best = (
+        min(good, key=lambda t: (t.cost, t.error)) if good else min(trials, key=lambda t: t.error)
+    )
     stable = np.asarray(check_stable(network, x, state).stable)
     return Tuning(
         best=best,
@@ -189,4 +190,6 @@ def _check(error: float, share: float, radii: Sequence[float], points: Sequence[
     if not radii or not all(0 < radius < math.inf for radius in radii):
         raise ValueError(f"radii must be one positive number or more; got {radii!r}.")
     if not points or not all(isinstance(n, int) and n >= 2 for n in points):
-        raise ValueError(f"points must be one whole number or more, each 2 or more; got {points!r}.")
+        raise ValueError(
+            f"points must be one whole number or more, each 2 or more; got {points!r}."
+        )

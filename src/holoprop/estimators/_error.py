@@ -16,7 +16,7 @@ the free one among them, is put into the equation of equilibrium at half the nud
 them was settled. With J the Jacobian of the step, the equation is missed by (1 - J) a_3 (3/8) r^3
 for two points and by (1 - J) a_2 (1/4) r^2 for one; and (1 - J) a_1 r is the step that the whole
 nudge makes from the free equilibrium. What is missed, relative to that, tells the relative bias,
-for one step of one lane.
+for one step of one lane. For two points (|c_0| / |c_1|)^2 is taken where that is larger.
 
 Coefficients of a function with a singularity inside of the circle do not fall all the way: those
 near N are those of negative order, which a holomorphic function has none of.
@@ -117,6 +117,8 @@ def budget_of(problem: Problem, response: Response, nudges: Nudges) -> Budget:
     floor = _ABOVE_NOISE * noise + lost
     if n <= 2:
         bias = jnp.maximum(_missed(problem, response, deviations, n) - floor, 0)
+        if n == 2:
+            bias = jnp.maximum(bias, jnp.maximum(ratios[0] - floor, 0) ** 2)
         trusted = bias < _LOST
     else:
         bias, trusted = _by_order(ratios, nudges, floor)

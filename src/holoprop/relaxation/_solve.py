@@ -110,6 +110,7 @@ def _until_it_is_near(lanes: Lanes, stepper: Stepper, batching: Batching, state:
 
     A mixed step, or one of a slow mode beside fast ones, can be short far from equilibrium.
     """
+
     def goes_on(loop: tuple[End, Int[Array, ""]]) -> Bool[Array, ""]:
         end, taken = loop
         late = ~end.distance.settled & jnp.isfinite(end.distance.residual)

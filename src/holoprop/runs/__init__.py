@@ -3,8 +3,8 @@
 Here are a run's configuration, the presets (a file for each), the training run itself, how it goes
 on after an interruption, what it leaves behind (run folder, weights, curves, provenance), the use
 of that, and the search for its radius and number of points. It may import the library's public
-names, `holoprop.data` and `holoprop.training`. Steps, loops and evaluation that serve any arrays belong to
-`holoprop.training`; parsing and drawing on the terminal to `holoprop.cli`.
+names, `holoprop.data` and `holoprop.training`. Steps, loops and evaluation that serve any arrays
+belong to `holoprop.training`; parsing and drawing on the terminal to `holoprop.cli`.
 """
 
 from holoprop.runs._config import (

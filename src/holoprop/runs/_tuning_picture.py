@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from holoprop.diagnostics import Trial, Tuning
@@ -35,11 +34,11 @@ def draw_tuning(tuning: Tuning, path: str | os.PathLike[str]) -> None:
             "marker": _MARKERS[place % len(_MARKERS)],
             "markersize": 5,
         }
-        whole.plot(*_curve(trials, lambda t: t.error), label=f"N = {n}", **style)
-        parts.plot(*_curve(trials, lambda t: t.parts["bias"]), label=f"bias, N = {n}", **style)
+        whole.plot(*_curve(trials, None), label=f"N = {n}", **style)
+        parts.plot(*_curve(trials, "bias"), label=f"bias, N = {n}", **style)
     fewest = [trial for trial in tuning.trials if trial.points == counts[0]]
     for name, dashes in (("settling", "--"), ("noise", "-."), ("rounding", ":")):
-        radii, values = _curve(fewest, _part(name))
+        radii, values = _curve(fewest, name)
         if radii:
             parts.plot(radii, values, dashes, color="0.35", label=f"{name}, N = {counts[0]}")
     whole.axhline(tuning.error, color="0.6", linewidth=1)
@@ -63,11 +62,8 @@ def draw_tuning(tuning: Tuning, path: str | os.PathLike[str]) -> None:
     figure.savefig(Path(path), dpi=110, format="png")
 
 
-def _part(name: str) -> Callable[[Trial], float]:
-    return lambda trial: trial.parts[name]
-
-
-def _curve(trials: list[Trial], value: Callable[[Trial], float]) -> tuple[list[float], list[float]]:
-    """Radii and values of those trials that a logarithmic axis can show."""
-    pairs = [(t.radius, value(t)) for t in trials if 0 < value(t) < math.inf]
+def _curve(trials: list[Trial], part: str | None) -> tuple[list[float], list[float]]:
+    """Radii and errors, or a part of them, of those trials that a logarithmic axis can show."""
+    values = [t.error if part is None else t.parts[part] for t in trials]
+    pairs = [(t.radius, v) for t, v in zip(trials, values, strict=True) if 0 < v < math.inf]
     return [r for r, _ in pairs], [v for _, v in pairs]
