@@ -89,10 +89,15 @@ def record(monkeypatch):
     """What would be trained, instead of training it."""
     seen = {}
 
-    def train(config, *, preset, console):
+    def train(config, *, preset, listener, should_stop):
         seen.update(config=config, preset=preset)
 
-    monkeypatch.setattr("holoprop.cli._command.train", train)
+    def follow(work, **options):
+        work(None)
+        return seen
+
+    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr("holoprop.cli._command.follow", follow)
     return seen
 
 
@@ -173,9 +178,14 @@ def test_backpropagation_trains_and_its_run_is_repeated_from_its_file(digits):
     )
     assert "Gradient against the implicit" not in out
     assert "residual" not in out
+    assert "estimated error" not in out
     summary = parse(Path("run/summary.json").read_text())
     assert (summary["alignment"], summary["residuals"], summary["steps"]) == (None, {}, {})
+    assert (summary["gradient_error"], summary["untrusted"]) == (None, 0)
     assert parse(Path("run/config.json").read_text())["free"] is None
+    assert (
+        "by backpropagation, as a feed-forward network, for 2" in Path("run/README.md").read_text()
+    )
     succeeds("train", "--config", "run", "--output", "again")
     again = parse(Path("again/summary.json").read_text())
     assert again["weights_sha256"] == summary["weights_sha256"]

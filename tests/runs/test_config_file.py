@@ -1,12 +1,14 @@
 """A configuration comes back from its file as it was, or not at all."""
 
 import dataclasses
+import inspect
 import json
 
 import pytest
 
 import holoprop as hp
 from holoprop.runs import (
+    CheckpointConfig,
     Custom,
     InputConfig,
     Mlp,
@@ -14,6 +16,7 @@ from holoprop.runs import (
     TrainConfig,
     Vgg,
     presets,
+    read_config,
     read_config_file,
 )
 from holoprop.runs._json import as_json
@@ -23,7 +26,14 @@ OTHERS = {
     "rule": TrainConfig(
         estimator=hp.Holomorphic(0.1, 4, rule=hp.GradientRule.FOURIER, form=hp.StateForm.PLAIN)
     ),
+    "default": TrainConfig(),
     "custom": TrainConfig(network=Custom("somewhere:circuit"), output="here", overwrite=True),
+    "checkpoints": TrainConfig(checkpoints=CheckpointConfig(minutes=1, steps=3), seed=2**32 - 1),
+    "options": TrainConfig(
+        estimator=hp.Holomorphic(0.2, 4, part=hp.ComplexPart.REAL, form=hp.StateForm.DEVIATION),
+        free=hp.GradientFlow(0.2, steps=3),
+        nudged=hp.Anderson(hp.Synchronous(tolerance="auto"), depth=3),
+    ),
     "vgg": TrainConfig(
         network=Vgg(
             channels=(4,),
@@ -63,6 +73,38 @@ def test_configuration_comes_back_exactly(tmp_path, name):
     assert read_config_file(file) == config
     assert read_config_file(tmp_path) == config
     assert as_json(read_config_file(file)) == as_json(config)
+    # As a run writes it.
+    file = written(tmp_path, {"preset": name} | as_json(config))
+    assert read_config_file(file) == config
+
+
+ESTIMATORS = [
+    hp.Holomorphic(0.2, 3, full_circle=True),
+    hp.Online(0.2, 4, warmup_periods=2),
+    hp.Centred(0.1),
+    hp.OneSided(0.1),
+    hp.Implicit(),
+    hp.Unrolled(steps=7),
+]
+
+
+def test_every_estimator_is_looked_at():
+    final = {
+        thing
+        for thing in vars(hp).values()
+        if inspect.isclass(thing)
+        and issubclass(thing, hp.AbstractEstimator)
+        and not inspect.isabstract(thing)
+    }
+    assert {type(estimator) for estimator in ESTIMATORS} == final
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+def test_every_estimator_comes_back(estimator):
+    config = TrainConfig(estimator=estimator)
+    content = json.loads(json.dumps(as_json(config)))
+    assert read_config(content) == config
+    assert read_config(content) != TrainConfig(estimator=hp.Centred(0.3))
 
 
 def places(content, path=()):
@@ -115,6 +157,9 @@ def test_value_of_another_kind_is_refused_by_name(tmp_path, name, path):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
+        (("nothing",), 3, r"nothing is no setting of TrainConfig\."),
+        (("seed",), None, r"seed is None, .* must be a whole number"),
+        (("checkpoints", "keep"), 0, r"checkpoints\.keep must be 1 or more; got 0"),
         (("epochs",), 2.5, r"epochs is 2\.5, which it cannot be: it must be a whole number\."),
         (("epochs",), True, "epochs is True, which it cannot be: it must be a whole number"),
         (("epochs",), 0, "epochs must be 1 or more; got 0"),

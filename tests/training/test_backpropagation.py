@@ -67,6 +67,8 @@ def test_gradient_of_a_perceptron_is_that_of_the_network_written_out(dtype):
         np.testing.assert_allclose(row.weight, w, rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(row.bias, b, rtol=tolerance, atol=tolerance)
     assert (aux.steps, aux.residuals, int(aux.unsettled), int(aux.count)) == ({}, {}, 0, 8)
+    assert (aux.error_parts, int(aux.untrusted)) == ({}, 0)
+    assert not np.any(aux.error)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 10.0])
@@ -146,6 +148,9 @@ def test_network_is_fitted(network):
     options = {"method": method(), "epochs": 3, "batch_size": 4, "seed": 0}
     fit(network, data, data, on_epoch=seen.append, **options)
     assert [m.residuals for m in seen] == [{}] * 3
+    assert [(m.gradient_error, m.untrusted, m.validation_unsettled) for m in seen] == [
+        (None, 0, 0)
+    ] * 3
     assert seen[-1].validation_loss < seen[0].train_loss
 
 
