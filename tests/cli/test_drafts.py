@@ -7,7 +7,16 @@ import pytest
 import holoprop as hp
 from holoprop.cli._drafts import Draft, choices, option_name
 from holoprop.cli._parse import parse
-from holoprop.runs import AbstractNetwork, Custom, Mlp, TrainConfig, presets
+from holoprop.runs import (
+    AbstractNetwork,
+    Custom,
+    InputConfig,
+    Mlp,
+    OptimiserConfig,
+    TrainConfig,
+    Vgg,
+    presets,
+)
 
 MIXED = hp.Anderson(hp.Sequential(tolerance=1e-3, max_steps=60), depth=5)
 PRESET = TrainConfig(epochs=8, free=MIXED, nudged=hp.Synchronous(steps=7, noise=0.1))
@@ -72,7 +81,7 @@ def test_every_exported_final_class_can_be_chosen(base):
 
 
 def test_networks_can_be_chosen():
-    assert choices(TrainConfig, AbstractNetwork) == {"custom": Custom, "mlp": Mlp}
+    assert choices(TrainConfig, AbstractNetwork) == {"custom": Custom, "mlp": Mlp, "vgg": Vgg}
 
 
 @pytest.mark.parametrize(
@@ -153,6 +162,101 @@ def test_energy_of_ones_own_is_named_by_its_factory():
     assert config.network == Custom("zoo:Circuit.init")
 
 
+def test_energy_of_ones_own_is_named_in_short():
+    for arguments in (("--network", "zoo:Circuit.init"), ("--network=zoo:Circuit.init",)):
+        assert configured(*arguments).network == Custom("zoo:Circuit.init")
+
+
+def test_vgg_takes_all_arguments_of_the_library():
+    arguments = inspect.signature(hp.vgg).parameters
+    assert set(inspect.signature(Vgg).parameters) == set(arguments) - {"key"}
+    found = configured(
+        *("--network", "vgg", "--network.channels", 4, 8, "--network.input-shape", 8, 8, 1),
+        *("--network.padding", 1, 0, "--network.pool", "True", "False", "--network.classes", 5),
+        *("--network.pooling", "softmax-pool", "--network.pooling.temperature", 3),
+        *("--network.activation", "tanh", "--network.weight-std", 0.1),
+    ).network
+    assert found == Vgg(
+        channels=(4, 8),
+        input_shape=(8, 8, 1),
+        padding=(1, 0),
+        pool=(True, False),
+        classes=5,
+        pooling=hp.SoftmaxPool(2, 3.0),
+        activation=hp.Tanh(),
+        weight_std=0.1,
+    )
+
+
+def test_pooling_is_left_open_or_chosen_by_name():
+    assert configured("--network", "vgg").network == Vgg(activation=hp.ShiftedSigmoid())
+    chosen = configured("--network", "vgg", "--network.pooling", "max-pool").network
+    assert chosen.pooling == hp.MaxPool(2)
+
+
+# The optimiser and the inputs
+
+
+def test_optimiser_is_named_in_short():
+    for arguments in (("--optimiser", "adam"), ("--optimiser=adam",), ("--optimiser.name", "adam")):
+        assert configured(*arguments).optimiser == OptimiserConfig(name="adam")
+
+
+def test_rates_of_layers_and_of_all_replace_each_other():
+    rates = ("--optimiser.learning-rates", 0.25, 0.15, 0.1)
+    by_layer = configured(*rates).optimiser
+    assert by_layer == OptimiserConfig(learning_rates=(0.25, 0.15, 0.1))
+    cifar = presets()["cifar10-deep-n2"].config
+    found = configured("--optimiser.learning-rate", 0.1, preset=cifar).optimiser
+    assert (found.learning_rate, found.learning_rates) == (0.1, None)
+    assert found.weight_decays == cifar.optimiser.weight_decays
+    found = configured("--optimiser.weight-decay", 0, preset=cifar).optimiser
+    assert (found.weight_decay, found.weight_decays) == (0.0, None)
+    with pytest.raises(ValueError, match=r"^--optimiser\.learning-rates=.* exclude each other"):
+        configured(*rates, "--optimiser.learning-rate", 0.1)
+
+
+def test_inputs_are_set_by_channel():
+    found = configured("--inputs.mean", 0.1, 0.2, 0.3, "--inputs.flip", "--inputs.pad", 2).inputs
+    assert found == InputConfig(mean=(0.1, 0.2, 0.3), flip=True, pad=2)
+
+
+# The baseline
+
+
+def test_backpropagation_is_a_method_without_phases():
+    found = configured("--method", "bp", "--network.activation", "relu")
+    assert found == TrainConfig(epochs=8, method="bp", network=Mlp(activation=hp.ReLU()))
+    assert (found.estimator, found.free, found.nudged) == (None, None, None)
+
+
+def test_equilibrium_propagation_comes_back_with_its_defaults():
+    bp = presets()["cifar10-bp"].config
+    found = configured("--method", "ep", "--estimator.points", 2, preset=bp)
+    assert found.estimator == hp.Holomorphic(0.4, 2)
+    assert (found.free, found.nudged) == (TrainConfig().free, TrainConfig().nudged)
+    assert configured(preset=bp) == bp
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--free", "sequential"),
+        ("--free.tolerance", 0.1),
+        ("--free.tolerance=0.1",),
+        ("--nudged=synchronous",),
+        ("--nudged.steps", 3),
+        ("--estimator", "centred"),
+        ("--estimator.points", 4),
+    ],
+)
+@pytest.mark.parametrize("preset", ["mnist-hep", "cifar10-bp"])
+def test_what_equilibria_alone_have_is_refused_by_name(preset, arguments):
+    option = arguments[0].partition("=")[0].replace(".", r"\.")
+    with pytest.raises(ValueError, match=rf"^{option} does not apply to --method bp: leave it out"):
+        configured("--method", "bp", *arguments, preset=presets()[preset].config)
+
+
 # What cannot be understood
 
 
@@ -174,6 +278,15 @@ def test_energy_of_ones_own_is_named_by_its_factory():
         (("--estimator", "centred"), r"--estimator\.nudge must be given"),
         (("--free.inner", "anderson"), r"--free\.inner is 'anderson', but must be one of .*flow"),
         (("--epochs",), r"--epochs needs a value"),
+        (("--scal", "small"), r"unknown option --scal; did you mean --scale"),
+        (("--confg", "x"), r"unknown option --confg; did you mean --config"),
+        (("--optimiser", "adm"), r"--optimiser\.name is 'adm', but .*; did you mean adam"),
+        (("--estimator", "holomorph"), r"but must be one of .*; did you mean holomorphic"),
+        (("--method", "bpp"), r"--method is 'bpp', but must be one of ep, bp; did you mean bp"),
+        (
+            ("--network", "vgg", "--network.pooling.window", 3),
+            r"--network\.pooling\.window is an option of --network\.pooling",
+        ),
         (("word",), r"'word' is one argument too many"),
     ],
 )

@@ -35,6 +35,11 @@ TINY = (
     *("--epochs", "3", "--batch-size", "30", "--validation", "0.25"),
     *("--optimiser.momentum", "0.9", "--optimiser.schedule", "cosine"),
 )
+BASELINE = (
+    *("--method", "bp", "--network.sizes", "784", "6", "10", "--network.activation", "relu"),
+    *("--epochs", "3", "--batch-size", "30", "--validation", "0.25", "--optimiser", "adam"),
+    *("--inputs.flip", "--inputs.pad", "1"),
+)
 OFTEN = ("--checkpoints.steps", "1")
 TIMES = ("seconds", "images_per_second")
 
@@ -153,6 +158,18 @@ def test_signal_leaves_a_run_that_goes_on(digits, whole, monkeypatch, number, co
     assert "epoch   1" not in answer.out
     assert "epoch   3" in answer.out
     assert outcome("a run") == whole
+
+
+def test_backpropagation_goes_on_too(digits, monkeypatch):
+    command = ("train", "--data", digits, *BASELINE, "--output")
+    assert call(*command, "whole").code == 0
+    with monkeypatch.context() as patch:
+        shown_at(patch, 3, stop)
+        assert call(*command, "run", *OFTEN).code == 143
+    answer = call("resume", "run")
+    assert (answer.code, answer.err) == (0, "")
+    assert "going on in epoch 2, after batch 1 of 4" in answer.out
+    assert outcome("run") == outcome("whole")
 
 
 @pytest.mark.parametrize("report", [2, 6])

@@ -211,6 +211,46 @@ def test_predict_refuses_what_is_no_image(run):
     refuses("predict", run, "small.png", words=("8 wide and 9 high", "28 wide", "resize"))
 
 
+# Inputs as the run had them
+
+
+@pytest.fixture(scope="module", params=["ep", "bp"])
+def convolutional(request, digits, tmp_path_factory):
+    """A run whose images are normalised and have an axis for their channel."""
+    folder = tmp_path_factory.mktemp("runs") / request.param
+    phases = ("--estimator", "centred", "--estimator.nudge", "0.4", "--free.tolerance", "1e-6")
+    answer = call(
+        *("train", "--data", digits, "--output", folder, "--method", request.param),
+        *("--network", "vgg", "--network.channels", "2", "--network.input-shape", "28", "28", "1"),
+        *("--inputs.mean", "0.3", "--inputs.std", "0.2", "--inputs.flip", "--epochs", "1"),
+        *("--validation", "0.25", *(phases if request.param == "ep" else ())),
+    )
+    assert answer.code == 0, answer.err
+    return folder
+
+
+def predicted(run, images):
+    """Classes by the network that is loaded, and inputs and layers written out."""
+    network = hp.load(run)
+    x = (images[..., None] / 255.0 - 0.3) / 0.2
+    (coupling,) = network.couplings
+    hidden = jax.vmap(lambda one: network.activation(coupling.drive(coupling.linear(one))))(x)
+    # With one hidden layer under the readout the equilibrium is this pass, too.
+    logits = hidden.reshape(len(x), -1) @ network.readout.weight.T + network.readout.bias
+    return np.argmax(np.asarray(logits), axis=1)
+
+
+def test_inputs_are_prepared_as_in_the_run(convolutional, digits):
+    test = load_images(digits, "test")
+    classes = predicted(convolutional, test.images)
+    error = np.mean(classes != test.labels)
+    assert error == pytest.approx(summary_of(convolutional)["test_error"])
+    assert runs.evaluate(convolutional).error == pytest.approx(error)
+    Image.fromarray(test.images[0]).save("0.png")
+    (found,) = runs.predict(convolutional, ["0.png"])
+    assert (found.label, found.settled) == (str(classes[0]), True)
+
+
 # The card and the hub
 
 

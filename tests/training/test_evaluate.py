@@ -26,6 +26,14 @@ def test_evaluation_counts_what_did_not_settle():
     assert evaluate(hasty, network, examples(7)).unsettled == 7
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_evaluation_counts_as_training_does(noise):
+    """After steps of a fixed number, or with noise, no tolerance is asked for."""
+    network = hp.mlp([6, 5, 4, 3], key=jax.random.key(0))
+    fixed = method(relaxation=hp.Sequential(steps=6, noise=noise))
+    assert evaluate(fixed, network, examples(7)).unsettled == 0
+
+
 def test_evaluation_transforms_the_inputs(network):
     stored = Examples(np.full((5, 6), 51, np.uint8), np.zeros(5, np.int32))
     scaled = Examples(np.full((5, 6), 0.2), np.zeros(5, np.int32))

@@ -13,7 +13,15 @@ import zoo
 from toy import circuit_examples, examples, method, unchanged
 
 import holoprop as hp
-from holoprop.training import Examples, Method, TrainState, first_state, fit, restored_state
+from holoprop.training import (
+    Backpropagation,
+    Examples,
+    Method,
+    TrainState,
+    first_state,
+    fit,
+    restored_state,
+)
 
 TIMES = {"images_per_second": 0.0, "seconds": 0.0}
 
@@ -75,6 +83,11 @@ def momentum(**changes):
 METHODS = {
     "momentum": momentum(),
     "noise": method(relaxation=hp.Sequential(steps=5, noise=0.1)),
+    "backpropagation": Backpropagation(
+        optax.adam(0.01),
+        unchanged,
+        augment=lambda x, key: x + 0.1 * jax.random.normal(key, x.shape),
+    ),
 }
 
 

@@ -1,52 +1,43 @@
 """The commands: their arguments, their faults, their exit status."""
 
 import argparse
-import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-import equinox as eqx
 from rich.console import Console
 
 from holoprop import runs
-from holoprop.cli._drafts import Draft
-from holoprop.cli._parse import parse
+from holoprop.cli._configured import Start, carry_out
+from holoprop.cli._faults import guarded, refused
 from holoprop.cli._signals import Stop, stoppable
 from holoprop.cli._train import follow, percent
 
 
 def run_train(arguments: list[str]) -> int:
     """Run `holoprop train ARGUMENTS`; returns the exit status."""
-    presets = runs.presets()
     if arguments[:1] in (["-h"], ["--help"]):
-        print(_help(presets), end="")
+        print(_help(runs.presets()), end="")
         return 0
-    name = next(iter(presets))
-    if arguments and not arguments[0].startswith("-"):
-        name, *arguments = arguments
-    if name not in presets:
-        sentence = f"unknown preset {name!r}; the presets are: {', '.join(presets)}."
-        return _refused("train", sentence, code=2)
-    prog = f"holoprop train {name}"
-    try:
-        draft = parse(
-            Draft.of(presets[name].config),
-            arguments,
-            prog=prog,
-            description=presets[name].summary,
-        )
-        config = draft.build()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    except ValueError as error:
-        sentence = f"{str(error).rstrip('.')}. {prog} --help lists the options."
-        return _refused("train", sentence, code=2)
 
-    return _trained(
+    def work(start: Start, config: runs.TrainConfig) -> int:
+        if start.full is not None:
+            print(_small(name=start.name, full=start.full, config=config))
+        return _trained(
+            "train",
+            lambda listener, stop: runs.train(
+                config, preset=start.name, listener=listener, should_stop=stop.is_asked
+            ),
+        )
+
+    return carry_out(
         "train",
-        lambda listener, stop: runs.train(
-            config, preset=name, listener=listener, should_stop=stop.is_asked
+        arguments,
+        settings=lambda config: config,
+        description=lambda start: (
+            f"{start.summary} With --scale small it is done in ten minutes on two cores; with "
+            "--config FILE settings are those of a run's config.json."
         ),
+        work=work,
     )
 
 
@@ -127,42 +118,40 @@ class _Parser(argparse.ArgumentParser):
             given = self.parse_args(arguments)
         except ValueError as error:
             sentence = f"{error}. {self.prog} --help lists the arguments."
-            return _refused(self.command, sentence, code=2)
+            return refused(self.command, sentence, code=2)
         except SystemExit as stop:
             return int(stop.code or 0)
-        return _guarded(self.command, lambda: work(given))
+        return guarded(self.command, lambda: work(given))
 
 
 def _trained(command: str, start: Callable[[runs.Listener, Stop], runs.Outcome | None]) -> int:
     """Train, shown on the terminal and stopped by signals; returns the exit status."""
-
-    def work() -> int:
-        try:
-            with stoppable() as stop:
-                outcome = follow(
-                    lambda listener: start(listener, stop),
-                    command=command,
-                    console=Console(highlight=False),
-                )
-        except runs.InterruptedRunError as error:
-            return _refused(command, str(error), code=stop.status)
-        if outcome is None:
-            print("This run has ended already: nothing is left to do.")
-        return 0
-
-    return _guarded(command, work)
-
-
-def _guarded(command: str, work: Callable[[], int]) -> int:
-    """Do what a command is for; what it meets is one sentence and an exit status."""
     try:
-        return work()
-    except eqx.EquinoxRuntimeError as error:
-        return _refused(command, _raised(error), code=1)
-    except (ValueError, OSError, RuntimeError) as error:
-        return _refused(command, str(error).strip().partition("\n\n")[0], code=1)
-    except KeyboardInterrupt:
-        return _refused(command, "interrupted.", code=130)
+        with stoppable() as stop:
+            outcome = follow(
+                lambda listener: start(listener, stop),
+                command=command,
+                console=Console(highlight=False),
+            )
+    except runs.InterruptedRunError as error:
+        return refused(command, str(error), code=stop.status)
+    if outcome is None:
+        print("This run has ended already: nothing is left to do.")
+    return 0
+
+
+def _small(name: str, full: runs.TrainConfig, config: runs.TrainConfig) -> str:
+    """What is smaller than in the preset, as it will be run."""
+    changes = [
+        change
+        for change in runs.describe_changes(full, config)
+        if change.startswith(
+            ("images ", "epochs ", "batch_size ", "network.sizes ", "network.channels ")
+        )
+    ]
+    if not changes:
+        return f"{name.removesuffix('-small')} is small as it is."
+    return f"Small scale: {', '.join(changes)}."
 
 
 def _help(presets: dict[str, runs.Preset]) -> str:
@@ -181,19 +170,14 @@ def _help(presets: dict[str, runs.Preset]) -> str:
             "  holoprop train --epochs 2 --estimator.points 4 --nudged.tolerance 1e-3",
             "and choose other methods, which keep the settings that both have, for instance",
             "  holoprop train --estimator centred --estimator.nudge 0.1 --free synchronous",
+            "  holoprop train cifar10-hep --optimiser adam --optimiser.learning-rate 1e-3",
+            "  holoprop train --network module:function        an energy of one's own",
+            "Smaller networks, less data and fewer epochs, ten minutes at most on two cores:",
+            "  holoprop train cifar10-hep --scale small",
+            "The settings of an earlier run, and single ones changed:",
+            "  holoprop train --config runs/NAME/config.json --output NEW --seed 1",
             "All of them, with what the preset sets and what can be chosen:",
             f"  holoprop train {next(iter(presets))} --help",
             "",
         )
     )
-
-
-def _refused(command: str, sentence: str, *, code: int) -> int:
-    print(f"holoprop {command}: {sentence}", file=sys.stderr)
-    return code
-
-
-def _raised(error: eqx.EquinoxRuntimeError) -> str:
-    """The message of a compiled program's fault: the line above the advice for developers."""
-    line = str(error).partition("\n\n---")[0].splitlines()[-1]
-    return line.partition(": ")[2]

@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import inspect
 import re
+import types
 import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,7 +17,11 @@ import holoprop as hp
 from holoprop import runs
 
 # Of two settings that exclude each other, the one on the command line replaces the preset's.
-_EXCLUSIVE = ("steps", "tolerance")
+_EXCLUSIVE = (
+    ("steps", "tolerance"),
+    ("learning_rate", "learning_rates"),
+    ("weight_decay", "weight_decays"),
+)
 
 
 def choices(owner: type, base: type) -> dict[str, type]:
@@ -41,9 +46,17 @@ def option_name(cls: type) -> str:
 
 
 def argument_types(cls: type) -> dict[str, Any]:
-    """What a class takes, and of which type."""
+    """What a class takes, and of which type; of a choice that may be left open, the choice."""
     hints = typing.get_type_hints(cls)
-    return {name: hints[name] for name in inspect.signature(cls).parameters}
+    return {name: _choice_in(hints[name]) for name in inspect.signature(cls).parameters}
+
+
+def _choice_in(annotation: Any) -> Any:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        members = [m for m in typing.get_args(annotation) if m is not types.NoneType]
+        if len(members) == 1 and is_choice(members[0]):
+            return members[0]
+    return annotation
 
 
 def is_choice(annotation: Any) -> bool:
@@ -80,6 +93,13 @@ class Draft:
             {name: _drafted(getattr(thing, name)) for name in argument_types(thing.__class__)},
         )
 
+    @staticmethod
+    def of_class(cls: type) -> "Draft":
+        """The draft of a class with its defaults."""
+        defaults = {name: _default(cls, name) for name in argument_types(cls)}
+        empty = inspect.Parameter.empty
+        return Draft(cls, {k: _drafted(v) for k, v in defaults.items() if v is not empty})
+
     def build(self, prefix: str = "--") -> Any:
         """The object; a `ValueError` that its class raises names the option."""
         values = {}
@@ -103,19 +123,23 @@ class Draft:
     def choose(self, arguments: Sequence[str], prefix: str = "--") -> "Draft":
         """With the classes that are named on the command line, and what those exclude left out."""
         values = dict(self.values)
+        if self.cls is runs.TrainConfig:
+            values |= _equilibrium_settings(values, arguments)
         for name, annotation in argument_types(self.cls).items():
             value = values.get(name)
-            if not isinstance(value, Draft):
-                continue
             if is_choice(annotation):
-                named = _given(arguments, f"{prefix}{name}")
-                value = value.as_class(choices(self.cls, annotation).get(named or "", value.cls))
-            values[name] = value.choose(arguments, self.prefix_of(name, prefix))
-        if set(_EXCLUSIVE) <= set(values):
-            given = {name: _given(arguments, f"{prefix}{name}") for name in _EXCLUSIVE}
-            for name, other in (_EXCLUSIVE, _EXCLUSIVE[::-1]):
-                if given[name] not in (None, "None") and given[other] is None:
-                    values[other] = None
+                named = _given(arguments, f"{prefix}{name.replace('_', '-')}")
+                cls = choices(self.cls, annotation).get(named or "")
+                if cls is not None:
+                    values[name] = Draft.of_class(cls) if value is None else value.as_class(cls)
+            if isinstance(values.get(name), Draft):
+                values[name] = values[name].choose(arguments, self.prefix_of(name, prefix))
+        for pair in _EXCLUSIVE:
+            if set(pair) <= set(values):
+                given = {n: _given(arguments, f"{prefix}{n.replace('_', '-')}") for n in pair}
+                for name, other in (pair, pair[::-1]):
+                    if given[name] not in (None, "None") and given[other] is None:
+                        values[other] = None
         return dataclasses.replace(self, values=values)
 
     def as_class(self, cls: type) -> "Draft":
@@ -141,14 +165,37 @@ class Draft:
                 known |= value._with_wrapped()
         return known | self.values
 
+    def arguments(self) -> dict[str, Any]:
+        """What can be set, and of which type: what the class takes, unless it does not apply."""
+        known = argument_types(self.cls)
+        if self.cls is runs.TrainConfig and self.values.get("method") == "bp":
+            return {n: t for n, t in known.items() if n not in runs.EQUILIBRIUM_SETTINGS}
+        return known
+
     def options(self, prefix: str = "--") -> Iterator[tuple[str, "Draft", str]]:
         """Every option: how it is written, whose argument it sets, and that argument's name."""
-        for name, annotation in argument_types(self.cls).items():
+        for name, annotation in self.arguments().items():
             value = self.values.get(name)
             if is_choice(annotation) or not isinstance(value, Draft):
                 yield f"{prefix}{name.replace('_', '-')}", self, name
             if isinstance(value, Draft):
                 yield from value.options(self.prefix_of(name, prefix))
+
+
+def _equilibrium_settings(values: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """What goes away with method "bp", and comes back with "ep"."""
+    method = _given(arguments, "--method") or values["method"]
+    if method not in ("ep", "bp"):
+        return {}
+    if method == "ep":
+        default = runs.TrainConfig()
+        absent = [name for name in runs.EQUILIBRIUM_SETTINGS if values.get(name) is None]
+        return {"method": method} | {name: Draft.of(getattr(default, name)) for name in absent}
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        if option.removeprefix("--").partition(".")[0] in runs.EQUILIBRIUM_SETTINGS:
+            raise ValueError(f"{option} does not apply to --method bp: leave it out")
+    return {"method": method} | dict.fromkeys(runs.EQUILIBRIUM_SETTINGS)
 
 
 def _drafted(value: Any) -> Any:

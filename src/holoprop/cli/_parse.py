@@ -34,6 +34,9 @@ from tyro.constructors import (
 
 from holoprop.cli._drafts import Draft, argument_types, choices, is_choice, is_wrapped, option_name
 
+# Options that say what a draft is made of, before any other is read.
+OF_THE_COMMAND = ("--config", "--scale")
+
 # Added to a name for the option that chooses a class.
 _CHOICE = "__class"
 
@@ -45,6 +48,7 @@ def parse(draft: Draft, arguments: Sequence[str], *, prog: str, description: str
         ValueError: For arguments that cannot be understood.
         SystemExit: After help, if that is asked for.
     """
+    arguments = _in_full(arguments)
     chosen = draft.choose(arguments)
 
     def refuse(event: ParseErrorEvent) -> None:
@@ -67,6 +71,23 @@ def parse(draft: Draft, arguments: Sequence[str], *, prog: str, description: str
         )
 
 
+def _in_full(arguments: Sequence[str]) -> list[str]:
+    """Short forms written out: a network by its factory, and an optimiser by its name alone."""
+    full: list[str] = []
+    for argument in arguments:
+        option, given, value = argument.partition("=")
+        if option in ("--network", "--optimiser") and given:
+            full += [option, value]
+        else:
+            full.append(argument)
+    for index, option in enumerate(full):
+        if option == "--optimiser":
+            full[index] = "--optimiser.name"
+        if option == "--network" and ":" in "".join(full[index + 1 : index + 2]):
+            full[index + 1 : index + 2] = ["custom", "--network.factory", full[index + 1]]
+    return full
+
+
 def _fields_of_draft(info: StructTypeInfo) -> StructConstructorSpec | None:
     """The options of a draft: its class's arguments, and for each choice one that makes it."""
     draft = info.default
@@ -78,19 +99,22 @@ def _fields_of_draft(info: StructTypeInfo) -> StructConstructorSpec | None:
         param.arg_name: " ".join((param.description or "").split()) for param in docstring.params
     }
     fields: list[StructFieldSpec] = []
-    for name, annotation in argument_types(draft.cls).items():
+    for name, annotation in draft.arguments().items():
         value = draft.values.get(name, MISSING_NONPROP)
         if is_choice(annotation):
-            names: Any = Literal[tuple(choices(draft.cls, annotation))]
+            absent = ("None",) if value is None else ()
+            names: Any = Literal[(*absent, *choices(draft.cls, annotation))]
             fields.append(
                 StructFieldSpec(
                     name + _CHOICE,
                     # A type made while running, of which a type checker knows nothing.
                     Annotated[names, tyro.conf.arg(name=name)],  # type: ignore[arg-type]
-                    default=option_name(value.cls),
+                    default="None" if value is None else option_name(value.cls),
                     helptext=helptext.get(name),
                 )
             )
+            if value is None:
+                continue
         if isinstance(value, Draft):
             kind: Any = Draft
             if is_wrapped(draft.cls, annotation):
@@ -130,9 +154,10 @@ def _sentence(event: ParseErrorEvent, draft: Draft) -> str | None:
     if isinstance(event, BadValue):
         return f"{event.argument.lowered.name_or_flags[-1]} needs a value"
     if isinstance(event, InvalidChoice):
+        near = difflib.get_close_matches(event.value, event.choices, n=1)
         return (
             f"{event.argument.lowered.name_or_flags[-1]} is {event.value!r}, but must be one of "
-            f"{', '.join(event.choices)}"
+            f"{', '.join(event.choices)}" + (f"; did you mean {near[0]}" if near else "")
         )
     if isinstance(event, InstantiationFailure) and event.argument is not None:
         return f"{event.argument.lowered.name_or_flags[-1]}: {event.message}"
@@ -151,7 +176,7 @@ def _unknown(token: str, draft: Draft) -> str:
         for other, cls in choices(owner.cls, annotation).items():
             if option in (flag for flag, _, _ in Draft(cls, {}).options(prefix)):
                 return f"{option} is an option of {choice} {other}, which was not chosen"
-    names = [flag for flag, _, _ in draft.options()]
+    names = [*OF_THE_COMMAND, *(flag for flag, _, _ in draft.options())]
     near = difflib.get_close_matches(option, names, n=1)
     # Whoever leaves out a group's name means the option by that name in it.
     near = near or [name for name in names if name.endswith(f".{option.removeprefix('--')}")][:1]

@@ -42,7 +42,8 @@ def follow(
         )
     if outcome is not None:
         console.print(_summary_table(outcome.last, outcome.test))
-        console.print(_gradient_table(outcome.before, outcome.after))
+        if outcome.before is not None and outcome.after is not None:
+            console.print(_gradient_table(outcome.before, outcome.after))
         console.print(f"Run folder: {outcome.folder.path}", soft_wrap=True)
     return outcome
 
@@ -65,33 +66,36 @@ def percent(error: float | None) -> str:
     return "-" if error is None else f"{100 * error:.2f} %"
 
 
+def _residuals(residuals: dict[str, float]) -> str:
+    """By phase; nothing where there is none to settle."""
+    shown = ", ".join(f"{phase} {value:.0e}" for phase, value in residuals.items())
+    return f"residual {shown}  " if shown else ""
+
+
 def _describe(seen: training.Progress) -> str:
-    residuals = ", ".join(f"{phase} {value:.0e}" for phase, value in seen.residuals.items())
     return (
         f"epoch {seen.epoch}  loss {seen.loss:.3f}  error {percent(seen.error)}  "
-        f"residual {residuals}  {seen.images_per_second:.0f} images/s"
+        f"{_residuals(seen.residuals)}{seen.images_per_second:.0f} images/s"
     )
 
 
 def _epoch_line(m: training.EpochMetrics) -> str:
-    residuals = ", ".join(f"{phase} {value:.0e}" for phase, value in m.residuals.items())
     return (
         f"epoch {m.epoch:3d}  loss {m.train_loss:.3f}  error {percent(m.train_error)}  "
         f"validation {m.validation_loss:.3f}, {percent(m.validation_error)}  "
-        f"residual {residuals}  {m.images_per_second:.0f} images/s  {m.seconds:.1f} s"
+        f"{_residuals(m.residuals)}{m.images_per_second:.0f} images/s  {m.seconds:.1f} s"
     )
 
 
 def _summary_table(last: training.EpochMetrics, test: training.Evaluation | None) -> Table:
-    errors = last.gradient_error
-    table = Table(
-        title=f"After {last.epoch} epoch{'s' if last.epoch > 1 else ''}",
-        caption=(
+    errors, caption = last.gradient_error, None
+    if errors is not None:
+        caption = (
             "estimated error of an example's gradient in the last epoch: "
             f"median {errors['median']:.0e}, mean {errors['mean']:.0e}, largest "
             f"{errors['largest']:.0e}; not trusted, for nudges too large: {last.untrusted}"
-        ),
-    )
+        )
+    table = Table(title=f"After {last.epoch} epoch{'s' if last.epoch > 1 else ''}", caption=caption)
     table.add_column("split")
     table.add_column("error", justify="right")
     table.add_column("loss", justify="right")

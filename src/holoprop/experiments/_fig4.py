@@ -102,11 +102,11 @@ def _train(config: VggTraining, kind: str, points: int, seed: int) -> Numbers:
     )
     network = jax.tree.map(lambda w: w.astype("float32"), network)
     method = training.Method(
-        hp.Holomorphic(config.radius, points),
-        hp.Sequential(steps=config.free_steps),
-        hp.Sequential(steps=config.nudged_steps),
-        optax.sgd(config.rate, momentum=config.momentum),
-        jnp.asarray,
+        estimator=hp.Holomorphic(config.radius, points),
+        free=hp.Sequential(steps=config.free_steps),
+        nudged=hp.Sequential(steps=config.nudged_steps),
+        optimiser=optax.sgd(config.rate, momentum=config.momentum),
+        transform=jnp.asarray,
     )
     errors: list[float] = []
     training.fit(

@@ -1,30 +1,39 @@
 """Runs: what the command line runs.
 
 Here are a run's configuration, the presets (a file for each), the training run itself, how it goes
-on after an interruption, what it leaves behind (run folder, weights, curves, provenance), and the
-use of that. It may import the library's public names,
-`holoprop.data` and `holoprop.training`. Steps, loops and evaluation that serve any arrays belong to
-`holoprop.training`; parsing and drawing on the terminal to `holoprop.cli`.
+on after an interruption, what it leaves behind (run folder, weights, curves, provenance), the use
+of that, and the search for its radius and number of points. It may import the library's public
+names, `holoprop.data` and `holoprop.training`. Steps, loops and evaluation that serve any arrays
+belong to `holoprop.training`; parsing and drawing on the terminal to `holoprop.cli`.
 """
 
-from holoprop.runs._config import CheckpointConfig, OptimiserConfig, TrainConfig
+from holoprop.runs._config import (
+    EQUILIBRIUM_SETTINGS,
+    CheckpointConfig,
+    InputConfig,
+    TrainConfig,
+)
 from holoprop.runs._gradient_check import GradientCheck
 from holoprop.runs._hub import push
-from holoprop.runs._networks import AbstractNetwork, Custom, Mlp
+from holoprop.runs._networks import AbstractNetwork, Custom, Mlp, Vgg
 from holoprop.runs._open import Prediction, evaluate, load, predict
-from holoprop.runs._presets import Preset, presets
+from holoprop.runs._optimiser import OptimiserConfig
+from holoprop.runs._presets import Preset, describe_changes, presets
 from holoprop.runs._provenance import machine, versions
-from holoprop.runs._read_config import read_config
+from holoprop.runs._read_config import read_config, read_config_file
 from holoprop.runs._run_folder import RunFolder
 from holoprop.runs._saver import InterruptedRunError
 from holoprop.runs._train import Listener, Outcome, build_method, resume, train
+from holoprop.runs._tune import TuneConfig, tune
 from holoprop.runs._weights import load_weights
 
 __all__ = [
+    "EQUILIBRIUM_SETTINGS",
     "AbstractNetwork",
     "CheckpointConfig",
     "Custom",
     "GradientCheck",
+    "InputConfig",
     "InterruptedRunError",
     "Listener",
     "Mlp",
@@ -34,7 +43,10 @@ __all__ = [
     "Preset",
     "RunFolder",
     "TrainConfig",
+    "TuneConfig",
+    "Vgg",
     "build_method",
+    "describe_changes",
     "evaluate",
     "load",
     "load_weights",
@@ -43,7 +55,9 @@ __all__ = [
     "presets",
     "push",
     "read_config",
+    "read_config_file",
     "resume",
     "train",
+    "tune",
     "versions",
 ]

@@ -24,9 +24,8 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
             f"# {summary['preset']}",
             "",
             f"A network ({network}) for images of shape {tuple(data['image_shape'])} in "
-            f"{len(data['classes'])} classes, trained on {data['name']} by "
-            f"{type(config.estimator).__name__} for {config.epochs} epochs, seed {config.seed}. "
-            "`config.json` holds every setting.",
+            f"{len(data['classes'])} classes, trained on {data['name']} by {_method(config)} for "
+            f"{config.epochs} epochs, seed {config.seed}. `config.json` holds every setting.",
             "",
             "| split | error | loss |",
             "|---|---|---|",
@@ -41,6 +40,12 @@ def card(config: TrainConfig, summary: dict[str, Any]) -> str:
             "",
         )
     )
+
+
+def _method(config: TrainConfig) -> str:
+    if config.method == "bp":
+        return "backpropagation, as a feed-forward network,"
+    return type(config.estimator).__name__
 
 
 def _percent(error: float | None) -> str:

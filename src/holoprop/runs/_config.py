@@ -4,45 +4,52 @@ import dataclasses
 import math
 from typing import Literal
 
-import optax
-
 import holoprop as hp
 from holoprop.runs._networks import AbstractNetwork, Mlp
+from holoprop.runs._optimiser import OptimiserConfig
+
+# What equilibria alone have: settings of method "ep".
+EQUILIBRIUM_SETTINGS = ("estimator", "free", "nudged")
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimiserConfig:
-    """Stochastic gradient descent.
+class InputConfig:
+    """How images enter the network: from bytes to numbers from 0 to 1, and then as set here.
 
     Attributes:
-        learning_rate: Positive.
-        schedule: The learning rate over the run: as it is, or down to zero along a cosine.
-        momentum: From 0 to below 1.
-        weight_decay: Added to the gradient, times the weights, before momentum; 0 or more.
+        mean: What is taken off, one number, or one for each channel.
+        std: What is divided by then, positive, likewise.
+        flip: Mirror training images left to right, one in two.
+        pad: Training images get so many zeros on each side and are cut back to their size at random
+            places; 0 or more.
     """
 
-    learning_rate: float = 0.05
-    schedule: Literal["constant", "cosine"] = "constant"
-    momentum: float = 0.0
-    weight_decay: float = 0.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    pad: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be positive; got {self.learning_rate}.")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must be from 0 to below 1; got {self.momentum}.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be 0 or more; got {self.weight_decay}.")
+        for name in ("mean", "std"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must be one number, or one for each channel; got none.")
+        if not all(map(math.isfinite, self.mean)):
+            raise ValueError(f"mean must be finite; got {self.mean}.")
+        if not all(0 < value < math.inf for value in self.std):
+            raise ValueError(f"std must be positive; got {self.std}.")
+        if self.pad < 0:
+            raise ValueError(f"pad must be 0 or more; got {self.pad}.")
 
-    def build(self, *, steps: int) -> optax.GradientTransformation:
-        """The optimiser for a run of so many steps."""
-        rate: optax.ScalarOrSchedule = self.learning_rate
-        if self.schedule == "cosine":
-            rate = optax.cosine_decay_schedule(self.learning_rate, steps)
-        return optax.chain(
-            optax.add_decayed_weights(self.weight_decay) if self.weight_decay else optax.identity(),
-            optax.sgd(rate, momentum=self.momentum or None),
-        )
+    def check(self, name: str, shape: tuple[int, ...]) -> None:
+        """Raise `ValueError` where images of a shape do not have the channels."""
+        channels = shape[2] if len(shape) == 3 else 1
+        for setting in ("mean", "std"):
+            count = len(getattr(self, setting))
+            if count not in (1, channels):
+                raise ValueError(
+                    f"--inputs.{setting} has {count} numbers, but images of {name} have {channels} "
+                    f"channel{'s' if channels > 1 else ''}: give one for each, or one for all."
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +84,12 @@ class TrainConfig:
             comes with holoprop.
         validation: Share of the training split that is held out; 0 to validate on the test split,
             as the paper does.
+        images: Images of the training split, at most, evenly from its classes, and of the other
+            splits each; default all.
         epochs: Passes over the training split.
         batch_size: Images in a step.
-        seed: Of the weights, the order of images and the noise, from 0 to 2^32 - 1.
+        seed: Of the weights, the order of images, the noise and the augmentation, from 0 to
+            2^32 - 1.
         max_unsettled: Share of the images, from 0 to 1, that may be left out because they do not
             settle; a run with more of them for several looks on end is stopped.
         output: Run folder; default a new dated one under runs/.
@@ -88,16 +98,20 @@ class TrainConfig:
             TensorBoard or Perfetto.
         compilation_cache: Keep compiled programs in the user's cache folder, so that later runs
             begin sooner.
+        inputs: How images enter the network.
         network: What is trained.
-        estimator: How gradients are estimated.
-        free: How the free phase settles.
-        nudged: How the nudged phases settle.
+        method: By equilibrium propagation, or the feed-forward network with the same couplings by
+            backpropagation, the baseline.
+        estimator: How gradients are estimated; only ep has it.
+        free: How the free phase settles; only ep has it.
+        nudged: How the nudged phases settle; only ep has it.
         optimiser: What is made of the gradients.
         checkpoints: When the run is saved, so that it can go on after an interruption.
     """
 
     data: str | None = None
     validation: float = 0.1
+    images: int | None = None
     epochs: int = 10
     batch_size: int = 20
     seed: int = 0
@@ -106,23 +120,20 @@ class TrainConfig:
     overwrite: bool = False
     profile: bool = False
     compilation_cache: bool = True
+    inputs: InputConfig = dataclasses.field(default_factory=InputConfig)
     network: AbstractNetwork = dataclasses.field(default_factory=Mlp)
-    estimator: hp.AbstractEstimator = dataclasses.field(
-        default_factory=lambda: hp.Holomorphic(radius=0.4, points=10)
-    )
-    free: hp.AbstractRelaxation = dataclasses.field(
-        default_factory=lambda: hp.Sequential(tolerance=1e-4, max_steps=100)
-    )
-    nudged: hp.AbstractRelaxation = dataclasses.field(
-        default_factory=lambda: hp.Sequential(tolerance=1e-4, max_steps=100)
-    )
+    method: Literal["ep", "bp"] = "ep"
+    # None stands for the default of the method, which is nothing for "bp".
+    estimator: hp.AbstractEstimator | None = None
+    free: hp.AbstractRelaxation | None = None
+    nudged: hp.AbstractRelaxation | None = None
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
     checkpoints: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1)):
+        for name, least in (("images", 1), ("epochs", 1), ("batch_size", 1)):
             value = getattr(self, name)
-            if value < least:
+            if value is not None and value < least:
                 raise ValueError(f"{name} must be {least} or more; got {value}.")
         if not 0 <= self.seed < 2**32:
             # More bits than these would not reach the generator of random numbers.
@@ -133,3 +144,15 @@ class TrainConfig:
             raise ValueError(
                 f"validation must be a share from 0 to below 1; got {self.validation}."
             )
+        for name, default in zip(EQUILIBRIUM_SETTINGS, _EQUILIBRIUM_DEFAULTS, strict=True):
+            if self.method == "bp" and getattr(self, name) is not None:
+                raise ValueError(f"{name} does not apply to method bp: leave it out.")
+            if self.method == "ep" and getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+
+
+_EQUILIBRIUM_DEFAULTS = (
+    hp.Holomorphic(radius=0.4, points=10),
+    hp.Sequential(tolerance=1e-4, max_steps=100),
+    hp.Sequential(tolerance=1e-4, max_steps=100),
+)

@@ -34,6 +34,8 @@ def draw_curves(metrics: list[EpochMetrics], path: str | os.PathLike[str]) -> No
         values = [max(m.residuals[phase], 1e-12) for m in metrics]
         residual.plot(epochs, values, "o-", label=f"{phase} phase")
     residual.set(ylabel="residual (median)", yscale="log")
+    # Backpropagation has none.
+    residual.set_visible(bool(metrics[0].residuals))
     for panel in (loss, error, residual):
         panel.set_xlabel("epoch")
         panel.xaxis.get_major_locator().set_params(integer=True)

@@ -66,12 +66,71 @@ class Mlp(AbstractNetwork):
 
 
 @dataclasses.dataclass(frozen=True)
+class Vgg(AbstractNetwork):
+    """A network of 3x3 convolutions with a dense coupling on top.
+
+    Attributes:
+        channels: After each convolution, from the input upwards.
+        input_shape: Height, width and channels of an image.
+        classes: Length of the prediction.
+        padding: Zeros around each convolution's input; default Table 5's for four and six
+            convolutions, else 1 everywhere.
+        pool: Whether each convolution is pooled; default Table 5's likewise, else True everywhere.
+        pooling: Default softmax pooling with window 2 and Table 5's temperature, 1 for four
+            convolutions and 10 for six, else 1.
+        activation: Of the hidden units.
+        cost: Cross-entropy of a readout, or squared error of a nudged output layer.
+        weight_std: Deviation of the initial weights, positive; default 1/sqrt(fan-in).
+    """
+
+    channels: tuple[int, ...] = (128, 256, 512, 512)
+    input_shape: tuple[int, ...] = (32, 32, 3)
+    classes: int = 10
+    padding: tuple[int, ...] | None = None
+    pool: tuple[bool, ...] | None = None
+    pooling: hp.nn.AbstractPooling | None = None
+    activation: hp.nn.AbstractActivation = dataclasses.field(default_factory=hp.DSiLU)
+    cost: hp.nn.AbstractCost = dataclasses.field(default_factory=hp.CrossEntropy)
+    weight_std: float | None = None
+
+    def build(self, *, seed: int) -> hp.LayeredNetwork:
+        """The network at its initial weights."""
+        return hp.vgg(
+            self.channels,
+            input_shape=self.input_shape,
+            classes=self.classes,
+            padding=self.padding,
+            pool=self.pool,
+            pooling=self.pooling,
+            activation=self.activation,
+            weight_std=self.weight_std,
+            cost=self.cost,
+            key=jax.random.key(seed),
+        )
+
+    def check(self, name: str, shape: tuple[int, ...], classes: int) -> None:
+        """Images must have the shape, grey ones without an axis for their one channel."""
+        found = shape if len(shape) == 3 else (*shape, 1)
+        if found != self.input_shape:
+            raise ValueError(
+                f"images of {name} have shape {found}, but the network takes {self.input_shape}: "
+                f"set --network.input-shape {' '.join(map(str, found))}."
+            )
+        if classes > self.classes:
+            raise ValueError(
+                f"{name} has {classes} classes, but the network predicts {self.classes}: set "
+                f"--network.classes {classes}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class Custom(AbstractNetwork):
     """An energy of one's own.
 
     Attributes:
-        factory: `module:function`; it is called with `key=` and returns an energy whose input is an
-            image, [height, width] or [height, width, 3], from 0 to 1.
+        factory: `module:function`, for which `--network module:function` will do; it is called with
+            `key=` and returns an energy whose input is an image, [height, width] or
+            [height, width, 3], from 0 to 1 or as `inputs` normalises it.
     """
 
     factory: str

@@ -15,11 +15,10 @@ from PIL import Image, UnidentifiedImageError
 
 import holoprop as hp
 from holoprop.data import load_images
-from holoprop.relaxation import is_usable
 from holoprop.runs._checkpoints import Checkpoints
 from holoprop.runs._config import TrainConfig
 from holoprop.runs._hub import download, is_repository
-from holoprop.runs._images import as_examples, scale_images
+from holoprop.runs._images import as_examples
 from holoprop.runs._networks import Custom
 from holoprop.runs._read_config import read_config
 from holoprop.runs._run_folder import SUMMARY, WEIGHTS, RunFolder
@@ -52,7 +51,9 @@ def load(run: str | os.PathLike[str]) -> hp.AbstractEnergy:
 
     Returns:
         The network, with the run's weights in their precision; those of its last checkpoint if it
-        has not ended. It takes images from 0 to 1.
+        has not ended. It takes images as `inputs` of the configuration prepares them: from 0 to 1,
+        and normalised where that is set. One that was trained by backpropagation predicts by a
+        feed-forward pass, which `evaluate` and `predict` know.
 
     Raises:
         FileNotFoundError: If there is no run, or it has no weights yet.
@@ -75,7 +76,7 @@ def evaluate(
     Arguments:
         run: As for `load`.
         data: A folder or a name on the hub; default the run's own data.
-        split: Of the data.
+        split: Of the data; all of it, also where the run itself took some `images` alone.
 
     Raises:
         FileNotFoundError: As `load`, or if there are no such data.
@@ -84,6 +85,7 @@ def evaluate(
     folder, config, network = _opened(run)
     images = load_images(config.data if data is None else data, split)
     config.network.check(images.name, images.images.shape[1:], len(images.class_names))
+    config.inputs.check(images.name, images.images.shape[1:])
     classes = _described(folder)["classes"]
     if list(images.class_names) != classes:
         raise ValueError(
@@ -113,18 +115,18 @@ def predict(
     described = _described(folder)
     images = np.stack([_read(Path(file), tuple(described["image_shape"])) for file in files])
     key = jax.random.key(config.seed)
-    found = hp.relax(network, scale_images(jnp.asarray(images)), relaxation=config.free, key=key)
-    usable = is_usable(found, config.free)
+    method = build_method(config, steps=1)
+    states, settled = method.settle(network, method.transform(jnp.asarray(images)), key=key)
     predictions = []
     for index, file in enumerate(files):
-        logits = network.logits(_at(found.state, index))
+        logits = network.logits(_at(states, index))
         if logits is None:
             raise ValueError(f"the network of {run} has no classes to predict.")
         predictions.append(
             Prediction(
                 Path(file),
                 described["classes"][int(jnp.argmax(jnp.real(logits)))],
-                bool(usable[index]),
+                bool(settled[index]),
             )
         )
     return predictions

@@ -16,13 +16,15 @@ from holoprop.runs._config import TrainConfig
 from holoprop.runs._curves import draw_curves
 from holoprop.runs._files import reason
 from holoprop.runs._gradient_check import GradientCheck, check_gradient
-from holoprop.runs._images import as_examples, load_splits, scale_images
+from holoprop.runs._images import AugmentImages, PrepareImages, as_examples, load_splits
 from holoprop.runs._json import as_json
 from holoprop.runs._provenance import machine, versions
 from holoprop.runs._read_config import read_config
 from holoprop.runs._run_folder import CARD, CONFIG, CURVES, METRICS, RunFolder
 from holoprop.runs._saver import InterruptedRunError, Saver, resumed_history
 from holoprop.training import (
+    AbstractMethod,
+    Backpropagation,
     DivergedError,
     EpochMetrics,
     Evaluation,
@@ -68,7 +70,8 @@ class Outcome:
         folder: Where its files are.
         last: Of the last epoch.
         test: On the test split, or None where there is none.
-        before: The gradient against the implicit one at the initial weights.
+        before: The gradient against the implicit one at the initial weights; None for
+            backpropagation.
         after: The same at the trained ones.
         summary: What `summary.json` holds.
     """
@@ -77,12 +80,12 @@ class Outcome:
     folder: RunFolder
     last: EpochMetrics
     test: Evaluation | None
-    before: GradientCheck
-    after: GradientCheck
+    before: GradientCheck | None
+    after: GradientCheck | None
     summary: dict[str, Any]
 
 
-def build_method(config: TrainConfig, *, steps: int) -> Method:
+def build_method(config: TrainConfig, *, steps: int) -> AbstractMethod:
     """What a training step needs beside the network, for a run of so many steps.
 
     Arguments:
@@ -93,12 +96,23 @@ def build_method(config: TrainConfig, *, steps: int) -> Method:
         >>> build_method(TrainConfig(), steps=10).estimator.points
         10
     """
+    optimiser = config.optimiser.build(steps=steps, epochs=config.epochs)
+    prepare = PrepareImages.of(config.inputs, config.network)
+    augments = config.inputs.flip or config.inputs.pad
+    augment = AugmentImages(config.inputs) if augments else None
+    if config.method == "bp":
+        return Backpropagation(optimiser=optimiser, transform=prepare, augment=augment)
+    # Which the configuration fills in.
+    assert config.estimator is not None
+    assert config.free is not None
+    assert config.nudged is not None
     return Method(
         estimator=config.estimator,
         free=config.free,
         nudged=config.nudged,
-        optimiser=config.optimiser.build(steps=steps),
-        transform=scale_images,
+        optimiser=optimiser,
+        transform=prepare,
+        augment=augment,
     )
 
 
@@ -219,6 +233,7 @@ def _train(
     for images in (train_images, validation_images, test_images):
         if images is not None:
             config.network.check(images.name, images.images.shape[1:], len(images.class_names))
+            config.inputs.check(images.name, images.images.shape[1:])
     if config.batch_size > len(train_images):
         raise ValueError(
             f"--batch-size {config.batch_size} is larger than the training set: choose at most "
@@ -318,16 +333,20 @@ def _train(
         saver.on_state(end)
         told.on_stage("testing")
         test = evaluate(method, network, as_examples(test_images), seed=config.seed)
-    # Both last: what they compile would otherwise keep the first training step waiting.
-    saver.on_state(end)
-    told.on_stage("comparing gradients with implicit ones")
-    before, after = (
-        check_gradient(method, n, sample, seed=config.seed) for n in (initial, network)
-    )
+    before = after = None
+    if isinstance(method, Method):
+        # Both last: what they compile would otherwise keep the first training step waiting.
+        saver.on_state(end)
+        told.on_stage("comparing gradients with implicit ones")
+        before, after = (
+            check_gradient(method, n, sample, seed=config.seed) for n in (initial, network)
+        )
     summary = dataclasses.asdict(history[-1]) | {
         "preset": preset,
         "total_seconds": sum(m.seconds for m in history),
-        "alignment": {"before": before.as_dict(), "after": after.as_dict()},
+        "alignment": None
+        if before is None or after is None
+        else {"before": before.as_dict(), "after": after.as_dict()},
         "weights_sha256": sha256,
         "versions": versions(),
         "machine": machine(),

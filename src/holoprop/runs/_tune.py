@@ -3,15 +3,19 @@
 import dataclasses
 import datetime
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 
 import holoprop as hp
 from holoprop.data import hold_out, load_images
 from holoprop.diagnostics import Tuning
-from holoprop.runs._config import TrainConfig
-from holoprop.runs._images import as_examples, scale_images
+from holoprop.runs._config import InputConfig, TrainConfig
+from holoprop.runs._files import write_whole
+from holoprop.runs._images import PrepareImages, as_examples
 from holoprop.runs._json import as_json
 from holoprop.runs._networks import AbstractNetwork
 from holoprop.runs._tuning_picture import draw_tuning
@@ -33,6 +37,7 @@ class TuneConfig:
         weights: Run folder or file of trained weights; default the network's initial ones.
         seed: Of the initial weights, the choice of images and the noise.
         output: Folder for the table and the picture; default a new dated one under runs/.
+        inputs: How images enter the network; here they are neither flipped nor padded.
         network: What is to be trained.
         free: How the free phase settles.
         nudged: How the nudged phases settle.
@@ -47,20 +52,33 @@ class TuneConfig:
     weights: str | None = None
     seed: int = 0
     output: str | None = None
+    inputs: InputConfig = dataclasses.field(default_factory=InputConfig)
     network: AbstractNetwork = dataclasses.field(default_factory=lambda: TrainConfig().network)
-    free: hp.AbstractRelaxation = dataclasses.field(default_factory=lambda: TrainConfig().free)
-    nudged: hp.AbstractRelaxation = dataclasses.field(default_factory=lambda: TrainConfig().nudged)
+    free: hp.AbstractRelaxation = dataclasses.field(default_factory=lambda: _default("free"))
+    nudged: hp.AbstractRelaxation = dataclasses.field(default_factory=lambda: _default("nudged"))
 
     def __post_init__(self) -> None:
-        for name, least in (("images", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if value < least:
-                raise ValueError(f"{name} must be {least} or more; got {value}.")
+        for name, fits, range_ in (
+            ("images", self.images >= 1, "1 or more"),
+            ("error", 0 < self.error < 1, "above 0 and below 1"),
+            ("share", 0 <= self.share < 1, "from 0 to below 1"),
+            ("radii", _all(self.radii, lambda r: 0 < r < math.inf), "one or more, all positive"),
+            ("points", _all(self.points, lambda n: n >= 2), "one or more, each 2 or more"),
+            ("seed", 0 <= self.seed < 2**32, f"from 0 to {2**32 - 1}"),
+        ):
+            if not fits:
+                raise ValueError(f"{name} must be {range_}; got {getattr(self, name)}.")
 
     @staticmethod
     def of(config: TrainConfig) -> "TuneConfig":
-        """For a training run: its data, network and relaxations."""
-        shared = ("data", "seed", "network", "free", "nudged")
+        """For a training run: its data, network, inputs and relaxations.
+
+        Raises:
+            ValueError: If it trains by backpropagation, which has no radius.
+        """
+        if config.method == "bp":
+            raise ValueError("method is bp, which has no radius: choose a run by ep.")
+        shared = ("data", "seed", "inputs", "network", "free", "nudged")
         return TuneConfig(**{name: getattr(config, name) for name in shared})
 
 
@@ -78,6 +96,7 @@ def tune(config: TuneConfig) -> tuple[Tuning, Path]:
         raise FileExistsError(f"{folder} exists already: choose another with --output.")
     images = load_images(config.data, "train")
     config.network.check(images.name, images.images.shape[1:], len(images.class_names))
+    config.inputs.check(images.name, images.images.shape[1:])
     if config.images < len(images):
         _, images = hold_out(images, count=config.images, seed=config.seed)
     network = config.network.build(seed=config.seed)
@@ -86,7 +105,7 @@ def tune(config: TuneConfig) -> tuple[Tuning, Path]:
     examples = as_examples(images)
     tuning = hp.tune(
         network,
-        scale_images(jax.numpy.asarray(examples.inputs)),
+        PrepareImages.of(config.inputs, config.network)(jax.numpy.asarray(examples.inputs)),
         examples.labels,
         error=config.error,
         share=config.share,
@@ -98,6 +117,17 @@ def tune(config: TuneConfig) -> tuple[Tuning, Path]:
     )
     folder.mkdir(parents=True)
     record = {"config": as_json(config), "tuning": as_json(tuning)}
-    (folder / "tuning.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    draw_tuning(tuning, folder / "tuning.png")
+    text = json.dumps(record, indent=2) + "\n"
+    write_whole(folder / "tuning.json", lambda part: part.write_text(text, encoding="utf-8"))
+    write_whole(folder / "tuning.png", lambda part: draw_tuning(tuning, part))
     return tuning, folder
+
+
+def _all(values: tuple[Any, ...], fits: Callable[[Any], bool]) -> bool:
+    return bool(values) and all(map(fits, values))
+
+
+def _default(phase: str) -> hp.AbstractRelaxation:
+    """How a training run's phase settles where nothing else is said."""
+    relaxation: hp.AbstractRelaxation = getattr(TrainConfig(), phase)
+    return relaxation

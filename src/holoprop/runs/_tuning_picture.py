@@ -59,7 +59,7 @@ def draw_tuning(tuning: Tuning, path: str | os.PathLike[str]) -> None:
         panel.set(xlabel="radius", xscale="log", yscale="log")
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(Path(path), dpi=110)
+    figure.savefig(Path(path), dpi=110, format="png")
 
 
 def _curve(trials: list[Trial], part: str | None) -> tuple[list[float], list[float]]:

@@ -6,15 +6,18 @@ presets, run folder, curves) belongs to `holoprop.runs`; what is drawn on the te
 `holoprop.cli`.
 """
 
+from holoprop.training._backpropagation import Backpropagation
 from holoprop.training._divergence import DivergedError
 from holoprop.training._evaluate import evaluate
 from holoprop.training._examples import Examples
 from holoprop.training._fit import fit
 from holoprop.training._metrics import EpochMetrics, Evaluation, Progress
 from holoprop.training._state import TrainState, first_state, restored_state
-from holoprop.training._step import Method, train_step
+from holoprop.training._step import AbstractMethod, Method, train_step
 
 __all__ = [
+    "AbstractMethod",
+    "Backpropagation",
     "DivergedError",
     "EpochMetrics",
     "Evaluation",

@@ -7,10 +7,10 @@ import holoprop as hp
 from holoprop._checks import check_finite, check_labels
 from holoprop.relaxation import label_classes
 from holoprop.training._examples import Examples
-from holoprop.training._step import Method
+from holoprop.training._step import AbstractMethod
 
 
-def check_classes(method: Method, network: hp.AbstractEnergy, examples: Examples) -> None:
+def check_classes(method: AbstractMethod, network: hp.AbstractEnergy, examples: Examples) -> None:
     """Raise `ValueError` for class indices that are out of range."""
     first = examples.take(slice(0, 1))
     inputs = method.transform(jax.tree.map(jnp.asarray, first.inputs))

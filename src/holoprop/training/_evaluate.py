@@ -14,18 +14,18 @@ from holoprop.training._checks import check_classes, check_seed
 from holoprop.training._examples import Examples
 from holoprop.training._metrics import Evaluation
 from holoprop.training._predictions import is_wrong
-from holoprop.training._step import Method
+from holoprop.training._step import AbstractMethod
 
 _BATCH = 250
 
 
 def evaluate(
-    method: Method, network: hp.AbstractEnergy, examples: Examples, *, seed: int = 0
+    method: AbstractMethod, network: hp.AbstractEnergy, examples: Examples, *, seed: int = 0
 ) -> Evaluation:
-    """Loss and error over a set, by the free phase alone.
+    """Loss and error over a set, by the free phase alone, or one feed-forward pass.
 
     Arguments:
-        method: Its `free` relaxation and `transform` are used.
+        method: How states settle, and `transform`.
         network: With a cost, and logits if there are classes.
         examples: One or more.
         seed: Of the noise, if the relaxation has any; from 0 to 2^32 - 1.
@@ -63,7 +63,7 @@ def evaluate(
 
 @eqx.filter_jit
 def _evaluate_batch(
-    method: Method,
+    method: AbstractMethod,
     network: hp.AbstractEnergy,
     inputs: PyTree[Any],
     labels: PyTree[Any],
@@ -75,12 +75,8 @@ def _evaluate_batch(
     Every example counts, settled or not: its prediction is that of the state it has reached.
     """
     network = as_parameters(network)
-    free = hp.relax(network, method.transform(inputs), relaxation=method.free, key=key)
-    losses = jax.vmap(network.cost)(free.state, labels)
-    logits = jax.vmap(network.logits)(free.state)
+    state, settled = method.settle(network, method.transform(inputs), key=key)
+    losses = jax.vmap(network.cost)(state, labels)
+    logits = jax.vmap(network.logits)(state)
     wrong = None if logits is None else jnp.sum(weight * is_wrong(logits, labels))
-    return (
-        jnp.sum(weight * losses),
-        wrong,
-        jnp.sum(weight * (free.result != hp.RelaxationResult.SETTLED)),
-    )
+    return jnp.sum(weight * losses), wrong, jnp.sum(weight * ~settled)

@@ -16,7 +16,7 @@ from holoprop.training._evaluate import evaluate
 from holoprop.training._examples import Examples
 from holoprop.training._metrics import EpochMetrics, Progress
 from holoprop.training._state import TrainState, first_state
-from holoprop.training._step import Method, train_step
+from holoprop.training._step import AbstractMethod, train_step
 
 # The host looks at the device's numbers only every so many batches: each look waits for it.
 _LOOK_EVERY = 20
@@ -29,7 +29,7 @@ def fit(
     train: Examples,
     validation: Examples,
     *,
-    method: Method,
+    method: AbstractMethod,
     epochs: int,
     batch_size: int,
     seed: int,
@@ -46,10 +46,10 @@ def fit(
         network: With a cost, and logits if there are classes.
         train: At least one batch.
         validation: One example or more; looked at after each epoch, never used to choose anything.
-        method: Estimator, relaxations, optimiser, transform.
+        method: How gradients are had, optimiser, transform, augmentation.
         epochs: 1 or more.
         batch_size: 1 or more; what is left of an epoch after its last full batch is not seen.
-        seed: Of the order of examples and of the noise, from 0 to 2^32 - 1.
+        seed: Of the order of examples, of the noise and of the augmentation, from 0 to 2^32 - 1.
         start: Where to go on from, in place of the network's weights: what `on_state` was given, or
             a copy from `restored_state`. It is brought forward in place. The outcome is that of
             training that never stopped.
@@ -110,7 +110,7 @@ def fit(
                 method, state.network, state.optimiser_state, part.inputs, part.labels, key
             )
             trace.after(epoch, index, state.network)
-            # The error of an energy without classes is None, and no number.
+            # An energy without classes has no error, and backpropagation none of its gradient.
             state.seen.append({name: value for name, value in seen.items() if value is not None})
             state.batch = index + 1
             # After the first one, too: it took what there is to compile.
@@ -167,7 +167,9 @@ def _means(seen: list[dict[str, Any]], name: str) -> dict[str, float]:
     return {phase: float(np.mean([b[name][phase] for b in seen])) for phase in seen[0][name]}
 
 
-def _gradient_error(seen: list[dict[str, Any]]) -> dict[str, float]:
+def _gradient_error(seen: list[dict[str, Any]]) -> dict[str, float] | None:
+    if "gradient_error" not in seen[0]:
+        return None
     errors = np.concatenate([batch["gradient_error"] for batch in seen])
     errors = np.minimum(errors[~np.isnan(errors)], 1)
     return {

@@ -22,7 +22,8 @@ class EpochMetrics:
         untrusted: Training examples whose nudges leave the region where the equilibrium is
             holomorphic; they count all the same.
         gradient_error: "mean", "median" and "largest" estimated relative error of a training
-            example's gradient; one above 1, the whole gradient, counts as 1.
+            example's gradient; one above 1, the whole gradient, counts as 1. None for
+            backpropagation, which estimates nothing.
         images_per_second: In training, validation not included.
         seconds: For the training, validation not included.
     """
@@ -37,7 +38,7 @@ class EpochMetrics:
     unsettled: int
     validation_unsettled: int
     untrusted: int
-    gradient_error: dict[str, float]
+    gradient_error: dict[str, float] | None
     images_per_second: float
     seconds: float
 

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 import holoprop as hp
 from holoprop._tree import as_arrays
-from holoprop.training._step import Method
+from holoprop.training._step import AbstractMethod
 
 
 @dataclasses.dataclass
@@ -58,7 +58,7 @@ class TrainState:
         return tree, record
 
 
-def first_state(method: Method, network: hp.AbstractEnergy) -> TrainState:
+def first_state(method: AbstractMethod, network: hp.AbstractEnergy) -> TrainState:
     """Where training of a network begins.
 
     Arguments:
@@ -79,7 +79,7 @@ def first_state(method: Method, network: hp.AbstractEnergy) -> TrainState:
 
 
 def restored_state(
-    method: Method,
+    method: AbstractMethod,
     network: hp.AbstractEnergy,
     arrays: dict[str, Any],
     record: dict[str, Any],

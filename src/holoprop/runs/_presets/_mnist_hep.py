@@ -5,22 +5,28 @@
 Batch 20, learning rate 0.05, N = 10, radius 0.4, validated on the test split as the paper does,
 where nothing is chosen by it. 96.5 % accuracy after two epochs and 96.8 % after four (seed 0); by
 the rule "fourier" 95.5 % and 96.7 %. The first epoch takes 40 s and later ones 27 s on two shared
-cores.
+cores. The paper: 97.67 % at the last epoch. At small scale 92.0 % after 5 epochs (seed 0), in 97 s
+of processor time.
 """
 
 import holoprop as hp
 from holoprop.runs._config import OptimiserConfig, TrainConfig
-from holoprop.runs._presets._preset import Preset
+from holoprop.runs._presets._preset import Preset, scaled_down
+
+_CONFIG = TrainConfig(
+    data="ylecun/mnist",
+    validation=0.0,
+    epochs=50,
+    # To a tolerance instead of the paper's 200 and 50 steps.
+    free=hp.Anderson(hp.Sequential(tolerance=1e-3, max_steps=60), depth=5),
+    nudged=hp.Anderson(hp.Sequential(tolerance=2e-2, max_steps=40), depth=3),
+    optimiser=OptimiserConfig(learning_rate=0.05),
+)
 
 MNIST_HEP = Preset(
     "Table 1's hEP setting on all of MNIST, 50 epochs.",
-    TrainConfig(
-        data="ylecun/mnist",
-        validation=0.0,
-        epochs=50,
-        # To a tolerance instead of the paper's 200 and 50 steps.
-        free=hp.Anderson(hp.Sequential(tolerance=1e-3, max_steps=60), depth=5),
-        nudged=hp.Anderson(hp.Sequential(tolerance=2e-2, max_steps=40), depth=3),
-        optimiser=OptimiserConfig(learning_rate=0.05),
-    ),
+    _CONFIG,
+    small=scaled_down(_CONFIG, images=6000, epochs=5, sizes=(784, 128, 128, 10)),
+    paper="97.7",
+    reached="96.8 ep. 4",
 )
