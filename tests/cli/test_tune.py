@@ -20,7 +20,7 @@ SMALL = (
     *("--network.sizes", "784", "6", "5", "10", "--network.weight-std", "0.1", "--images", "8"),
     *("--radii", "0.1", "0.4", "--points", "2", "4"),
 )
-COLUMNS = "N radius error bias settling noise rounding untrusted unsettled cost".split()
+COLUMNS = ["N", "radius", "error", "bias", "settling", "noise", "rounding", "untrusted", "unsettled", "cost"]
 
 
 @pytest.fixture(autouse=True)
