@@ -93,6 +93,7 @@ def test_derivative_of_a_gradient(name: str, rule: Any, forward: bool, form: Any
     check_gradient(five_points(), ESTIMATORS[name](rule=rule, form=form), forward=forward)
 
 
+@pytest.mark.slow
 @modes
 @pytest.mark.parametrize(
     "estimator",
@@ -103,6 +104,7 @@ def test_derivative_of_other_estimators_gradients(estimator: Any, forward: bool)
     check_gradient(five_points(), estimator, forward=forward)
 
 
+@pytest.mark.slow
 @modes
 def test_derivative_of_a_gradient_in_microbatches(forward: bool) -> None:
     estimator = hp.Holomorphic(0.2, 2, full_circle=True)
@@ -125,6 +127,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @forms
 @modes
 @pytest.mark.parametrize("name", NETWORKS)
@@ -132,6 +135,7 @@ def test_derivative_of_a_gradient_of_other_energies(name: str, forward: bool, fo
     check_gradient(NETWORKS[name](), hp.Holomorphic(0.2, 3, form=form), forward=forward)
 
 
+@pytest.mark.slow
 @forms
 @pytest.mark.parametrize(
     "case",
@@ -150,6 +154,7 @@ def penalty(network: Any, x: Any, y: Any, estimator: Any, **options: Any) -> jax
     return sum(jnp.sum(g**2) for g in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [AVERAGE, pytest.param(FOURIER, marks=SLOW)])
 @pytest.mark.parametrize("estimator", [hp.OneSided, hp.Centred])
 def test_penalties_are_those_of_the_other_form(estimator: Any, rule: Any) -> None:
@@ -213,6 +218,7 @@ def with_steps(relaxation: Any, steps: int) -> Any:
     return dataclasses.replace(relaxation, steps=steps)
 
 
+@pytest.mark.slow
 @modes
 @pytest.mark.parametrize("steps", [7, 120])
 @pytest.mark.parametrize("name", RELAXATIONS)
@@ -261,6 +267,7 @@ def test_a_relaxation_to_a_tolerance_has_no_derivative(mode: str) -> None:
         MODES[mode](state, K)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 @pytest.mark.parametrize(
     ("relaxation", "batching"),

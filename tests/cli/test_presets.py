@@ -195,6 +195,7 @@ def test_backpropagation_trains_and_its_run_is_repeated_from_its_file(digits):
         assert again[name] == summary[name]
 
 
+@pytest.mark.slow
 def test_convolutions_train_on_grey_digits_with_augmentation(digits):
     phases = ("--free", "sequential", "--free.steps", "3", "--nudged", "sequential")
     succeeds(

@@ -72,13 +72,21 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("name", MAKERS)
+QUICK = ("one-sided", "centred", "nine", "plain")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MAKERS],
+)
 def test_bias_of_a_perceptron(name: str) -> None:
     make, share = MAKERS[name]
     assert_agrees(*judged(many(five_points), make, RADII), share=share)
 
 
-@pytest.mark.parametrize("name", ["one-sided", "centred", "four"])
+@pytest.mark.parametrize(
+    "name", ["centred", "four", pytest.param("one-sided", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     "case", [hopfield, circuit, pytest.param(little_vgg, marks=pytest.mark.slow)]
 )

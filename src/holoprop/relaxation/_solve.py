@@ -48,11 +48,14 @@ class Phase(eqx.Module):
         """Fixed number of steps, or None for a tolerance."""
         return self.relaxation.steps if self.steps is None else self.steps
 
-    def goal(self, dtype: Any) -> Goal:
-        """The tolerance asked for; or another, or the precision's own, as rounding allows."""
+    def goal(self, problem: Problem, dtype: Any) -> Goal:
+        """The tolerance asked for; or another, or the precision's own, as rounding allows.
+
+        A response that states are the difference of is never known better than they are.
+        """
         asked, own = self.relaxation.tolerance, default_tolerance(dtype)
         if asked is not None and not isinstance(asked, str):
-            return Goal(asked, None)
+            return Goal(asked, None if problem.origin is None else own)
         return Goal(own if self.tolerance is None else self.tolerance, own)
 
 
@@ -81,7 +84,7 @@ def solve(
     warm = relaxation.from_feed_forward and fixed is None
     state, extended = _start(lanes, problem, init, warm=warm)
     stepper = Stepper(
-        relaxation, phase.key, phase.goal(real_dtype(state)), nudge is not None, newest
+        relaxation, phase.key, phase.goal(problem, real_dtype(state)), nudge is not None, newest
     )
     spent = jnp.array(0)
     if fixed is None and relaxation.precision is not None and problem.centre is None:
