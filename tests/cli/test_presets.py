@@ -150,6 +150,7 @@ def test_what_cannot_be_started_from_is_refused(arguments, words):
 
 def test_settings_are_read_from_a_file_and_single_ones_changed(monkeypatch, tmp_path):
     seen = record(monkeypatch)
+    Path("run").mkdir()
     runs.RunFolder("run").start(presets()["cifar10-bp"].config)
     for path in ("run", "run/config.json", tmp_path / "run"):
         succeeds("train", "--config", path)
@@ -159,6 +160,7 @@ def test_settings_are_read_from_a_file_and_single_ones_changed(monkeypatch, tmp_
 
 
 def test_edited_file_is_refused_by_the_settings_name():
+    Path("run").mkdir()
     runs.RunFolder("run").start(presets()["cifar10-hep"].config)
     file = Path("run/config.json")
     content = json.loads(file.read_text())
@@ -193,6 +195,7 @@ def test_backpropagation_trains_and_its_run_is_repeated_from_its_file(digits):
         assert again[name] == summary[name]
 
 
+@pytest.mark.slow
 def test_convolutions_train_on_grey_digits_with_augmentation(digits):
     phases = ("--free", "sequential", "--free.steps", "3", "--nudged", "sequential")
     succeeds(

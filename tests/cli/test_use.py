@@ -214,7 +214,7 @@ def test_predict_refuses_what_is_no_image(run):
 # Inputs as the run had them
 
 
-@pytest.fixture(scope="module", params=["ep", "bp"])
+@pytest.fixture(scope="module", params=[pytest.param("ep", marks=pytest.mark.slow), "bp"])
 def convolutional(request, digits, tmp_path_factory):
     """A run whose images are normalised and have an axis for their channel."""
     folder = tmp_path_factory.mktemp("runs") / request.param

@@ -13,6 +13,8 @@ import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import equinox as eqx
+
 import holoprop as hp
 from holoprop import runs
 
@@ -67,9 +69,14 @@ def is_choice(annotation: Any) -> bool:
 def is_wrapped(cls: type, annotation: Any) -> bool:
     """Whether a class changes the behaviour of what it holds in a field of this type.
 
+    The type may be narrower than that of the wrapper: Anderson mixing is a relaxation, and what it
+    wraps is one whose steps are updates.
     A wrapper's own options and those of what it wraps stand beside each other.
     """
-    return is_choice(annotation) and issubclass(cls, annotation)
+    return is_choice(annotation) and any(
+        inspect.isabstract(base) and issubclass(base, eqx.Module) and issubclass(cls, base)
+        for base in annotation.__mro__
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +159,7 @@ class Draft:
             default = _default(cls, name)
             if name in known:
                 values[name] = known[name]
-            elif is_wrapped(cls, annotation):
+            elif is_wrapped(cls, annotation) and issubclass(self.cls, annotation):
                 values[name] = self
             elif default is not inspect.Parameter.empty:
                 values[name] = _drafted(default)

@@ -11,6 +11,8 @@ from holoprop.diagnostics import Trial, Tuning
 
 _WIDTH = 80
 _MARK = "*"
+# Of the error, in the order of `Aux.error_parts`.
+_PARTS = ("bias", "settling", "noise", "rounding")
 
 
 def run_tune(arguments: list[str]) -> int:
@@ -52,13 +54,11 @@ def _table(tuning: Tuning) -> Table:
         pad_edge=False,
         title=f"Estimated error of the gradient of all but {share} of {tuning.examples} images",
         caption=(
-            "Parts: medians over the images. Cost: applications of every linear map to an image's "
-            "real state."
+            "parts: medians over the images; cost: applications of every linear map to one image"
         ),
     )
-    parts = list(tuning.trials[0].parts)
     table.add_column("", no_wrap=True)
-    for name in ("N", "radius", "error", *parts, "untrusted", "unsettled", "cost"):
+    for name in ("N", "radius", "error", *_PARTS, "untrusted", "unsettled", "cost"):
         table.add_column(name, justify="right", no_wrap=True)
     for trial in tuning.trials:
         table.add_row(
@@ -66,7 +66,7 @@ def _table(tuning: Tuning) -> Table:
             str(trial.points),
             f"{trial.radius:.3g}",
             f"{trial.error:.0e}",
-            *(f"{trial.parts[name]:.0e}" for name in parts),
+            *(f"{trial.parts[name]:.0e}" for name in _PARTS),
             str(trial.untrusted),
             str(trial.unsettled),
             f"{trial.cost:.0f}",

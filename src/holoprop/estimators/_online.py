@@ -178,7 +178,7 @@ class Online(AbstractEstimator):
         centre = jax.tree.map(lambda s: jnp.mean(s, axis=0), states)
         if problem.is_real:
             centre = jax.tree.map(jnp.real, centre)
-        free_key = None if key is None else jax.random.fold_in(key, -1)
+        free_key = None if key is None else jax.random.fold_in(key, 2**32 - 1)
         phase = Phase(relaxation, phases.batching, free_key, steps=self.steps_per_point)
         free = solve(problem, phase, nudge=None, init=centre)
         (group,) = point_groups(points, ComplexPart.BOTH, real=False, half=False)
