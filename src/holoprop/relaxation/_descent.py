@@ -64,7 +64,7 @@ class Descent(AbstractRelaxation):
 
     Example:
         >>> Descent(tolerance=1e-4).max_steps
-        10000
+        20000
 
     Reference: Barzilai and Borwein (1988), doi 10.1093/imanum/8.1.141; Frassoldati, Zanghirati and
         Zanni (2008), doi 10.3934/jimo.2008.4.299.
