@@ -57,14 +57,14 @@ class Descent(AbstractRelaxation):
         tolerance: Residual at which an example has settled: positive, or "auto" for what the
             gradient needs, or None (default) for 1e-6 in float32 and 1e-13 in float64, or what
             rounding allows.
-        max_steps: Largest number of steps, 1 or more; default 10000. One step costs one gradient.
+        max_steps: Largest number of steps, 1 or more; default 20000. One step costs one gradient.
 
     Raises:
         ValueError: If a number is out of range.
 
     Example:
         >>> Descent(tolerance=1e-4).max_steps
-        10000
+        20000
 
     Reference: Barzilai and Borwein (1988), doi 10.1093/imanum/8.1.141; Frassoldati, Zanghirati and
         Zanni (2008), doi 10.3934/jimo.2008.4.299.
@@ -73,7 +73,7 @@ class Descent(AbstractRelaxation):
     tolerance: Tolerance = eqx.field(
         default=None, kw_only=True, static=True, converter=as_tolerance
     )
-    max_steps: int = eqx.field(default=10000, kw_only=True, static=True)
+    max_steps: int = eqx.field(default=20000, kw_only=True, static=True)
 
     @property
     def steps(self) -> None:

@@ -25,6 +25,8 @@ _BOUND = 1e16
 _ROUNDING = 2.0
 # Of the last move's distance, so much is taken to be left at least after it.
 _LEAST_RATE = 0.2
+# A slope is rounded to so many units of the precision, relative to the stiffest mode's.
+_SLOPE_ROUNDING = 4.0
 # Rounding may take so many of the digits, as a power of the precision.
 _DIGITS = 1 / 3
 
@@ -48,8 +50,9 @@ class Goal(eqx.Module):
         """
         if self.rounding is None:
             return self
-        most = float(jnp.finfo(dtype).eps) ** _DIGITS
-        return Goal(self.tolerance, jnp.clip(self.rounding * moves, self.rounding, most))
+        eps = float(jnp.finfo(dtype).eps)
+        grown = jnp.clip(_SLOPE_ROUNDING * eps * moves, self.rounding, eps**_DIGITS)
+        return Goal(self.tolerance, grown)
 
 
 class Distance(eqx.Module):
