@@ -174,7 +174,7 @@ def slow_but(*quick):
         yield pytest.param(name, marks=pytest.mark.slow) if is_slow else name
 
 
-@pytest.mark.parametrize("name", slow_but("cifar10-hep"))
+@pytest.mark.parametrize("name", list(slow_but("cifar10-hep")))
 def test_preset_builds_and_its_training_step_can_be_traced(name):
     config = PRESETS[name].config
     network, seen = eqx.filter_eval_shape(step(config), 0)

@@ -71,6 +71,7 @@ def fit(
 
     Example:
         >>> import holoprop as hp, optax
+        >>> from holoprop.training import Method
         >>> network = hp.mlp([4, 3, 2], key=jax.random.key(0))
         >>> method = Method(
         ...     hp.Holomorphic(0.2, 4), hp.Sequential(), hp.Sequential(), optax.sgd(0.1),

@@ -67,6 +67,7 @@ def first_state(method: AbstractMethod, network: hp.AbstractEnergy) -> TrainStat
 
     Example:
         >>> import optax
+        >>> from holoprop.training import Method
         >>> method = Method(
         ...     hp.Centred(0.1), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), jnp.array
         ... )
@@ -97,6 +98,7 @@ def restored_state(
 
     Example:
         >>> import optax
+        >>> from holoprop.training import Method
         >>> one, other = (hp.mlp([4, 3, 2], key=jax.random.key(seed)) for seed in (0, 1))
         >>> method = Method(
         ...     hp.Centred(0.1), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), jnp.array
