@@ -166,7 +166,15 @@ def step(config):
     return run
 
 
-@pytest.mark.parametrize("name", PRESETS)
+def slow_but(*quick):
+    """The presets, the convolutional ones by equilibria as slow but for some."""
+    for name, preset in PRESETS.items():
+        network, method = preset.config.network, preset.config.method
+        is_slow = not isinstance(network, Mlp) and method == "ep" and name not in quick
+        yield pytest.param(name, marks=pytest.mark.slow) if is_slow else name
+
+
+@pytest.mark.parametrize("name", slow_but("cifar10-hep"))
 def test_preset_builds_and_its_training_step_can_be_traced(name):
     config = PRESETS[name].config
     network, seen = eqx.filter_eval_shape(step(config), 0)
@@ -180,7 +188,13 @@ def test_preset_builds_and_its_training_step_can_be_traced(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["cifar10-bp", "cifar10-hep", "cifar10-deep-clipped", "mnist-online-noise"]
+    "name",
+    [
+        "cifar10-bp",
+        pytest.param("cifar10-hep", marks=pytest.mark.slow),
+        pytest.param("cifar10-deep-clipped", marks=pytest.mark.slow),
+        "mnist-online-noise",
+    ],
 )
 def test_training_step_compiles_and_moves_every_layer(name):
     """Four that have all kinds of settings between them, with a unit or two in each layer."""
