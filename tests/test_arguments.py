@@ -212,7 +212,7 @@ def test_training_moves_numbers_and_keeps_them(tmp_path):
     assert float(trained.k) == pytest.approx(2.5, abs=0.1)
     assert losses[-1] < losses[0] / 10
     assert evaluate(method(), Spring(2.5), examples).loss == pytest.approx(0, abs=1e-9)
-    save_weights(trained, tmp_path / "weights.npz")
+    save_weights(trained, tmp_path / "weights.safetensors")
     assert float(load_weights(Spring(2.0), tmp_path).k) == float(trained.k)
 
 
