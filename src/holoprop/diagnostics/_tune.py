@@ -121,7 +121,7 @@ def tune(
         RuntimeError: As `value_and_grad` does, at the smallest radius.
 
     Example:
-        >>> import holoprop as hp
+        >>> import holoprop as hp, jax
         >>> network = hp.mlp([6, 4, 4, 3], key=jax.random.key(0))
         >>> x, labels = jnp.ones((2, 6)), jnp.array([0, 2])
         >>> hp.tune(network, x, labels, radii=(0.05, 0.5), points=(2, 4)).reached
