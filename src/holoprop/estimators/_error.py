@@ -141,7 +141,7 @@ def budget_of(problem: Problem, response: Response, nudges: Nudges) -> Budget:
     # A residual of states at rest is their rounding, which has been counted.
     settling = jnp.maximum(settling - lost, 0)
     # What noise, rounding and unfinished settling look like says nothing of the circle.
-    trusted |= bias <= settling + noise + rounding
+    trusted |= bias <= settling + _ABOVE_NOISE * noise + rounding
     return jax.lax.stop_gradient(Budget(bias, settling, noise, rounding, trusted))
 
 
