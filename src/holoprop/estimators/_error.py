@@ -119,7 +119,8 @@ def budget_of(problem: Problem, response: Response, nudges: Nudges) -> Budget:
         bias = jnp.maximum(_missed(problem, response, deviations, n) - floor, 0)
         if n == 2:
             bias = jnp.maximum(bias, jnp.maximum(ratios[0] - floor, 0) ** 2)
-        trusted = bias < _LOST
+        # With noise, what one or two states miss an equation by says nothing of the circle.
+        trusted = (bias < _LOST) | nudges.noisy
     else:
         bias, trusted = _by_order(ratios, nudges, floor)
     second = bias if n == 1 else ratios[2 % n]
