@@ -160,6 +160,7 @@ def test_signal_leaves_a_run_that_goes_on(digits, whole, monkeypatch, number, co
     assert outcome("a run") == whole
 
 
+@pytest.mark.slow
 def test_backpropagation_goes_on_too(digits, monkeypatch):
     command = ("train", "--data", digits, *BASELINE, "--output")
     assert call(*command, "whole").code == 0
@@ -172,6 +173,7 @@ def test_backpropagation_goes_on_too(digits, monkeypatch):
     assert outcome("run") == outcome("whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("report", [2, 6])
 def test_signal_at_either_end_of_an_epoch(digits, whole, monkeypatch, report):
     folder = interrupted(digits, monkeypatch, report=report)
@@ -179,6 +181,7 @@ def test_signal_at_either_end_of_an_epoch(digits, whole, monkeypatch, report):
     assert outcome(folder) == whole
 
 
+@pytest.mark.slow
 def test_signal_after_training_leaves_a_run_that_goes_on(digits, whole, monkeypatch):
     with monkeypatch.context() as patch:
         draw = draw_curves
@@ -190,6 +193,7 @@ def test_signal_after_training_leaves_a_run_that_goes_on(digits, whole, monkeypa
     assert outcome("run") == whole
 
 
+@pytest.mark.slow
 def test_run_is_interrupted_again_and_again(digits, whole, monkeypatch):
     folder = interrupted(digits, monkeypatch, report=1)
     for report in (1, 2):
@@ -283,7 +287,7 @@ def killed_and_resumed(digits, kills, seed, *arguments):
 
 
 def test_killed_run_ends_as_if_it_never_had_been(digits):
-    killed_and_resumed(digits, 3, 0)
+    killed_and_resumed(digits, 2, 0)
     assert outcome("run") == whole_process(digits)
 
 
@@ -341,6 +345,7 @@ def test_other_data_are_refused(digits, monkeypatch):
     refuses("resume", folder, words=("has 3 batches, and had 4", "as they were"))
 
 
+@pytest.mark.slow
 def test_other_precision_is_refused(digits, monkeypatch):
     folder = interrupted(digits, monkeypatch)
     with jax.enable_x64(False):
@@ -608,6 +613,7 @@ def test_signal_before_the_first_step_leaves_nothing(digits, monkeypatch):
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_signal_before_the_first_step_leaves_a_resumed_run_as_it_was(digits, whole, monkeypatch):
     from holoprop.runs import _train as training
 

@@ -13,6 +13,7 @@ from zoo import cast, error
 import holoprop as hp
 from holoprop.relaxation import default_tolerance
 
+SLOW = pytest.mark.slow
 SETTLED, OUT_OF_STEPS = hp.RelaxationResult.SETTLED, hp.RelaxationResult.OUT_OF_STEPS
 
 
@@ -48,7 +49,7 @@ def push(matrix: np.ndarray, rest: np.ndarray, dtype: Any = np.float64) -> jax.A
 
 
 @pytest.mark.parametrize("condition", [1.0, 1e2, 1e4])
-@pytest.mark.parametrize("size", [2, 3, 20, 60])
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=SLOW), pytest.param(20, marks=SLOW), 60])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_any_quadratic_settles(size: int, condition: float, dtype: Any) -> None:
     for seed in range(4):

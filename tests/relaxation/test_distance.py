@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import holoprop as hp
 
+SLOW = pytest.mark.slow
 SETTLED, OUT_OF_STEPS = hp.RelaxationResult.SETTLED, hp.RelaxationResult.OUT_OF_STEPS
 
 
@@ -39,6 +40,10 @@ FLOWS = {
 }
 
 
+# Fixed-point maps, which these energies' steps are too.
+MAPS = ("synchronous", "sequential")
+
+
 def with_tolerance(name: str, tolerance: float) -> Any:
     steps = {"tolerance": tolerance, "max_steps": 20000}
     return {
@@ -58,8 +63,10 @@ def distance(found: Any, rest: Any) -> float:
     )
 
 
-@pytest.mark.parametrize("name", FLOWS)
-@pytest.mark.parametrize("soft", [1.0, 0.1, 1e-2, 1e-3])
+@pytest.mark.parametrize(
+    "name", ["flow", "mixed", "descent", *(pytest.param(n, marks=SLOW) for n in MAPS)]
+)
+@pytest.mark.parametrize("soft", [pytest.param(1.0, marks=SLOW), 0.1, 1e-2, 1e-3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_slow_modes(name: str, soft: float, dtype: Any) -> None:
     """One stiff leaf of thousands beside a soft one of ones: each within the tolerance."""
@@ -147,7 +154,7 @@ def test_a_move_lost_to_rounding_is_no_rest(name: str, start: float) -> None:
         assert found.residual[0] > 1e-3
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=SLOW)])
 @pytest.mark.parametrize("name", FLOWS)
 def test_half_precision(name: str, dtype: Any) -> None:
     class Half(hp.AbstractEnergy):
