@@ -13,7 +13,7 @@ train: $(READY)
 	$(BIN)/holoprop train
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -29,6 +29,9 @@ from holoprop.runs._curves import draw_curves
 from holoprop.runs._gradient_check import check_gradient
 
 # Twelve steps in three epochs, of a network that settles at once.
+# What these share is made once, by one process.
+pytestmark = pytest.mark.xdist_group("survive")
+
 TINY = (
     *("--network.sizes", "784", "6", "10", "--estimator", "centred", "--estimator.nudge", "0.4"),
     *("--free", "sequential", "--free.steps", "5", "--nudged", "sequential", "--nudged.steps", "5"),

@@ -22,6 +22,9 @@ from holoprop.runs import Mlp, TrainConfig, load_weights, presets
 from holoprop.runs._json import as_json
 from holoprop.runs._weights import weights_sha256
 
+# What these share is made once, by one process.
+pytestmark = pytest.mark.xdist_group("train")
+
 LINE = {
     *("epoch", "train_loss", "train_error", "validation_loss", "validation_error", "residuals"),
     *("steps", "images_per_second", "seconds"),

@@ -16,6 +16,9 @@ from holoprop.cli import _tune
 from holoprop.data import hold_out, load_images
 from holoprop.diagnostics import Trial, Tuning
 
+# What these share is made once, by one process.
+pytestmark = pytest.mark.xdist_group("tune")
+
 SMALL = (
     *("--network.sizes", "784", "6", "5", "10", "--network.weight-std", "0.1", "--images", "8"),
     *("--radii", "0.1", "0.4", "--points", "2", "4"),

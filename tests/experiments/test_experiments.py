@@ -15,6 +15,9 @@ from holoprop.experiments._exactness import predicted, taylor
 from holoprop.experiments._fig7 import frontier_point
 from holoprop.experiments._toy import circle, frontier, toy
 
+# What these share is made once, by one process.
+pytestmark = pytest.mark.xdist_group("experiments")
+
 NAMES = list(experiments())
 
 
