@@ -101,6 +101,7 @@ def record(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", presets())
 def test_small_scale_is_the_presets_own_and_says_what_it_changed(name, monkeypatch):
     seen = record(monkeypatch)
@@ -172,6 +173,7 @@ def test_edited_file_is_refused_by_the_settings_name():
 # Runs
 
 
+@pytest.mark.slow
 def test_backpropagation_trains_and_its_run_is_repeated_from_its_file(digits):
     network = ("--network.sizes", "784", "8", "10", "--network.activation", "relu")
     out = succeeds(
@@ -208,6 +210,7 @@ def test_convolutions_train_on_grey_digits_with_augmentation(digits):
     assert parse(Path("run/summary.json").read_text())["unsettled"] == 0
 
 
+@pytest.mark.slow
 def test_network_of_ones_own_is_named_in_short(digits, monkeypatch):
     seen = record(monkeypatch)
     succeeds("train", "--network", "somewhere:circuit")

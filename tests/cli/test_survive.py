@@ -207,6 +207,7 @@ def test_run_is_interrupted_again_and_again(digits, whole, monkeypatch):
     assert outcome(folder) == whole
 
 
+@pytest.mark.slow
 def test_signals_that_are_ignored_stay_so():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -236,6 +237,7 @@ def ended(process, seconds=120):
     return process.returncode, out
 
 
+@pytest.mark.slow
 def test_second_signal_stops_at_once(digits):
     process = started("train", "--data", digits, *TINY, "--output", "run")
     for line in process.stdout:
@@ -339,6 +341,7 @@ def test_unknown_setting_is_refused_by_name(digits, monkeypatch):
     refuses("resume", folder, words=("epoch is no setting", "epochs"))
 
 
+@pytest.mark.slow
 def test_other_data_are_refused(digits, monkeypatch):
     data = Path(shutil.copytree(digits, "data"))
     folder = interrupted("./data", monkeypatch)
@@ -355,6 +358,7 @@ def test_other_precision_is_refused(digits, monkeypatch):
         refuses("resume", folder, words=("JAX-ENABLE-X64=1", "again"))
 
 
+@pytest.mark.slow
 def test_other_versions_are_said(digits, whole, monkeypatch):
     folder = interrupted(digits, monkeypatch)
     found = versions()
@@ -365,6 +369,7 @@ def test_other_versions_are_said(digits, whole, monkeypatch):
     assert outcome(folder) == whole
 
 
+@pytest.mark.slow
 def test_network_of_the_last_checkpoint_can_be_loaded(digits, monkeypatch):
     folder = interrupted(digits, monkeypatch, *OFTEN)
     saved = Checkpoints(folder / "checkpoints", keep=3).newest(pytest.fail)
@@ -393,6 +398,7 @@ def test_damaged_checkpoint_is_said_and_the_one_before_is_used(digits, whole, mo
     assert outcome(folder) == whole
 
 
+@pytest.mark.slow
 def test_without_any_checkpoint_the_run_begins_anew(digits, whole, monkeypatch):
     folder = interrupted(digits, monkeypatch)
     (folder / "checkpoints/5/record.json").unlink()
@@ -403,6 +409,7 @@ def test_without_any_checkpoint_the_run_begins_anew(digits, whole, monkeypatch):
     assert outcome(folder) == whole
 
 
+@pytest.mark.slow
 def test_two_processes_in_one_run_folder(digits, monkeypatch):
     answers = []
 
@@ -439,6 +446,7 @@ def small_disk(size):
         subprocess.run(["umount", "disk"], check=True)
 
 
+@pytest.mark.slow
 def test_full_disk_costs_what_it_must_and_is_said(digits, whole):
     with small_disk("32k") as disk:
         answer = call("train", "--data", digits, *TINY, *OFTEN, "--output", disk / "run")
@@ -462,6 +470,7 @@ def test_full_disk_costs_what_it_must_and_is_said(digits, whole):
         assert outcome(disk / "run") == whole
 
 
+@pytest.mark.slow
 def test_folder_that_becomes_read_only_stops_no_training(digits, whole, monkeypatch):
     def refuse(*arguments, **options):
         raise OSError(errno.EROFS, "Read-only file system")
@@ -479,6 +488,7 @@ def test_folder_that_becomes_read_only_stops_no_training(digits, whole, monkeypa
     assert outcome("run") == whole
 
 
+@pytest.mark.slow
 def test_summary_that_cannot_be_written_leaves_a_run_that_goes_on(digits, whole, monkeypatch):
     def refuse(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -495,6 +505,7 @@ def test_summary_that_cannot_be_written_leaves_a_run_that_goes_on(digits, whole,
     assert outcome("run") == whole
 
 
+@pytest.mark.slow
 def test_picture_that_fails_costs_the_picture(digits, whole, monkeypatch):
     def fail(*arguments):
         raise ValueError("no fonts")
@@ -537,6 +548,7 @@ def full_device():
         yield stream
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -559,6 +571,7 @@ def test_help_ends_quietly(request, name, arguments):
     assert said.count("\n") == (name == "full_device")
 
 
+@pytest.mark.slow
 def test_process_whose_reader_goes_ends_quietly():
     command = f"{sys.executable} -m holoprop --help | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
@@ -568,6 +581,7 @@ def test_process_whose_reader_goes_ends_quietly():
 # Divergence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", ["1e9", "1e30"])
 def test_divergence_stops_a_run_and_keeps_what_was_good(digits, rate):
     answer = call(
@@ -582,6 +596,7 @@ def test_divergence_stops_a_run_and_keeps_what_was_good(digits, rate):
     assert not Path("run/weights.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_radius_that_is_far_too_large_is_stopped_or_said(digits):
     tiny = [a for a in TINY if a not in ("--estimator.nudge", "0.4", "centred", "--estimator")]
     answer = call(
@@ -595,6 +610,7 @@ def test_radius_that_is_far_too_large_is_stopped_or_said(digits):
 # Before anything is trained
 
 
+@pytest.mark.slow
 def test_what_is_done_is_said_before_it_is_done(digits):
     process = started("train", "--data", digits, *TINY, "--output", "run")
     lines = [next(process.stdout).strip() for _ in range(3)]
@@ -605,6 +621,7 @@ def test_what_is_done_is_said_before_it_is_done(digits):
     assert lines[2] == "compiling the training step"
 
 
+@pytest.mark.slow
 def test_signal_before_the_first_step_leaves_nothing(digits, monkeypatch):
     from holoprop.runs import _train as training
 
@@ -655,6 +672,7 @@ def test_setting_out_of_range_is_refused(digits, option, value):
     refuses("train", "--data", digits, *TINY, f"{option}={value}", words=words)
 
 
+@pytest.mark.slow
 def test_tilde_is_the_users_own_folder(digits, monkeypatch, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
@@ -665,6 +683,7 @@ def test_tilde_is_the_users_own_folder(digits, monkeypatch, tmp_path):
     assert "has ended already" in call("resume", "~/zz").out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", [".", "digits"])
 def test_folder_of_the_users_own_is_never_overwritten(digits, output):
     shutil.copytree(digits, "digits")
@@ -674,6 +693,7 @@ def test_folder_of_the_users_own_is_never_overwritten(digits, output):
     refuses("train", "--data", "digits", *TINY, "--output", output, "--overwrite", words=words)
 
 
+@pytest.mark.slow
 def test_old_run_outlives_a_new_one_that_fails(digits):
     old = terminal.old_run(Path("old"))
     before = files(old)
@@ -685,6 +705,7 @@ def test_old_run_outlives_a_new_one_that_fails(digits):
     assert files(old) == before
 
 
+@pytest.mark.slow
 def test_old_run_outlives_a_new_one_that_is_interrupted(digits, whole, monkeypatch):
     old = terminal.old_run(Path("old"))
     before = files(old)

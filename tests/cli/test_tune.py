@@ -95,6 +95,7 @@ def test_proposal_is_marked_and_said(tuned):
     assert "trying 4 pairs of radius and number of points on 8 images" in out
 
 
+@pytest.mark.slow
 def test_search_is_the_librarys_on_images_as_the_run_has_them(tuned, digits):
     folder, _ = tuned
     record = parse((folder / "tuning.json").read_text())
@@ -128,6 +129,7 @@ def test_files_are_there_and_no_others(tuned):
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10
 
 
+@pytest.mark.slow
 def test_error_out_of_reach_is_said(digits):
     radius = ("--radii", "0.4", "--points", "2", "--error", "1e-12", "--output", "~/tune")
     with pytest.MonkeyPatch.context() as patch:
@@ -139,6 +141,7 @@ def test_error_out_of_reach_is_said(digits):
     assert parse(Path("tune/tuning.json").read_text())["tuning"]["reached"] is False
 
 
+@pytest.mark.slow
 def test_unstable_equilibria_and_nothing_to_propose_are_said():
     trial = Trial(0.4, 2, math.inf, {"bias": math.inf}, 3, 1, 12.0)
     nothing = Tuning(trial, False, 1e-3, 0.05, 4, 2, (trial,), None)
@@ -183,6 +186,7 @@ def test_images_that_do_not_fit_are_refused(digits):
     )
 
 
+@pytest.mark.slow
 def test_presets_their_small_forms_and_files_can_be_tuned(monkeypatch):
     seen = []
 

@@ -45,6 +45,7 @@ def test_an_untrusted_example_gets_a_smaller_radius(options: Any) -> None:
     np.testing.assert_array_equal(aux.error[trusted], before.error[trusted])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [2, 3, 6])
 @pytest.mark.parametrize("case", [five_points, circuit])
 def test_it_agrees_with_a_small_radius_to_the_error_asked_for(case: Any, points: int) -> None:
@@ -73,6 +74,7 @@ def test_no_example_is_left_out_for_want_of_a_good_radius() -> None:
     assert error(found, exact) <= 1e-5
 
 
+@pytest.mark.slow
 def test_slots_and_microbatches_come_to_the_same() -> None:
     network, x, y = branching(6)
     case = network, jnp.concatenate([x, 0.9 * x, -x]), jnp.tile(y, 3)
@@ -84,6 +86,7 @@ def test_slots_and_microbatches_come_to_the_same() -> None:
         assert error(found, wanted) <= 1e-9
 
 
+@pytest.mark.slow
 def test_radii_end_where_noise_rounding_or_settling_decide() -> None:
     network, x, y = five_points()
     noisy = hp.Sequential(steps=20, noise=0.02)
@@ -101,6 +104,7 @@ def test_radii_end_where_noise_rounding_or_settling_decide() -> None:
     assert int(aux.unsettled) == 0
 
 
+@pytest.mark.slow
 def test_it_maps_over_networks() -> None:
     networks = jax.vmap(lambda key: hp.mlp([6, 4, 4, 4], weight_std=0.8, key=key))(
         jax.random.split(jax.random.key(0), 3)

@@ -24,6 +24,7 @@ NAMES = list(experiments())
 # The table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_experiment_runs_and_leaves_its_files(name, smoke):
     _, numbers, done = smoke(name)
@@ -50,6 +51,7 @@ def test_every_experiment_has_every_scale(name):
             config.seed = 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_pictures_are_drawn_from_the_stored_numbers_alone(name, smoke, monkeypatch):
     config, _, done = smoke(name)
@@ -67,6 +69,7 @@ def test_pictures_are_drawn_from_the_stored_numbers_alone(name, smoke, monkeypat
     assert [c.holds for c in again.claims] == [c.holds for c in done.claims]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fig5", "spectrum"])
 def test_same_seed_gives_the_same_bits(name, smoke, tmp_path):
     _, _, done = smoke(name)
@@ -99,6 +102,7 @@ SPOILT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "key", "spoil", "opening"), SPOILT, ids=[f"{row[0]}-{row[1]}" for row in SPOILT]
 )
@@ -111,6 +115,7 @@ def test_claims_that_the_numbers_do_not_bear_out_say_so(name, key, spoil, openin
     assert not after.holds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("errors", "worse", "better"),
     [((30, 20, 60), True, True), ((30, 40, 60), True, False), ((30, 20, 25), False, True)],
@@ -145,6 +150,7 @@ def loss_of(example, weight, index, step):
     return np.log(np.sum(np.exp(logits))) - logits[example.label[0]]
 
 
+@pytest.mark.slow
 def test_products_of_figure_2_give_the_gradient_of_finite_differences(smoke):
     config, numbers, _ = smoke("fig2")
     example = toy(int(numbers["seed"]), weight_std=config.weight_std)
@@ -158,6 +164,7 @@ def test_products_of_figure_2_give_the_gradient_of_finite_differences(smoke):
     assert mean.real == pytest.approx(-slope, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_frontier_of_figure_2_parts_settled_circles_from_others(smoke):
     config, numbers, _ = smoke("fig2")
     example, edge = toy(int(numbers["seed"])), float(numbers["frontier"])
@@ -187,6 +194,7 @@ def test_prediction_is_the_error_of_the_sum(points, radius):
     assert predicted(coefficients, radius, points) == pytest.approx(closed, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_errors_are_the_predicted_ones(smoke):
     _, numbers, _ = smoke("exactness")
     clear = numbers["predicted"] > 1e-9
@@ -204,6 +212,7 @@ def test_frontier_point_is_the_nearest_unsettled_nudge(at):
     assert frontier_point(np.full((5, 5), np.nan), 2.0) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(7, 5, 4, 3), (7, 6, 5, 4, 3)])
 def test_operations_of_a_step_are_those_of_its_matrix_products(sizes):
     """Against XLA's count of one synchronous step, in which little else is computed."""
@@ -223,6 +232,7 @@ def test_operations_of_a_step_are_those_of_its_matrix_products(sizes):
     assert counted == pytest.approx(inner, rel=0.05)
 
 
+@pytest.mark.slow
 def test_operations_grow_with_what_is_simulated():
     operations, config = Operations(Cost().sizes), Cost()
     points = [operations.of(f"hEP, N = {n}", 50, 0.0) for n in (2, 4, 8)]
@@ -233,12 +243,14 @@ def test_operations_grow_with_what_is_simulated():
     assert config.sizes[0] * config.sizes[1] * 2 == operations.drive
 
 
+@pytest.mark.slow
 def test_online_estimates_are_nearer_the_slower_they_go(smoke):
     _, numbers, _ = smoke("fig3")
     assert numbers["online_cosine"][-1, -1] > numbers["online_cosine"][0, -1]
     assert numbers["online_residual"][-1, -1] < numbers["online_residual"][0, -1]
 
 
+@pytest.mark.slow
 def test_figures_4_and_6_have_the_same_curves(smoke):
     _, four, _ = smoke("fig4")
     _, six, _ = smoke("fig6")

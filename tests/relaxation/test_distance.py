@@ -154,6 +154,7 @@ def test_a_move_lost_to_rounding_is_no_rest(name: str, start: float) -> None:
         assert found.residual[0] > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=SLOW)])
 @pytest.mark.parametrize("name", FLOWS)
 def test_half_precision(name: str, dtype: Any) -> None:
@@ -211,6 +212,7 @@ def test_oscillation_is_no_rest() -> None:
     assert found.residual[0] > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [300.0, 1e5])
 @pytest.mark.parametrize("name", ["flow", "sequential", "descent"])
 def test_an_offset_hides_no_profile(offset: float, name: str) -> None:

@@ -174,6 +174,7 @@ def slow_but(*quick):
         yield pytest.param(name, marks=pytest.mark.slow) if is_slow else name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(slow_but("cifar10-hep")))
 def test_preset_builds_and_its_training_step_can_be_traced(name):
     config = PRESETS[name].config
@@ -187,6 +188,7 @@ def test_preset_builds_and_its_training_step_can_be_traced(name):
     assert set(seen["steps"]) <= {"free", "nudged", "online"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
