@@ -8,16 +8,17 @@ import sys
 from pathlib import Path
 
 import datasets.config
-import jax
 import numpy as np
 import pytest
 import terminal
 from rich.console import Console
-from terminal import SMALL, TWO_LAYERS, call, parse, refuses, write_digits, write_split
+from terminal import SMALL, TWO_LAYERS, call, parse, refuses, write_split
 
 import holoprop
 from holoprop.cli._drafts import Draft
 from holoprop.runs import presets
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 @pytest.fixture(autouse=True)
@@ -25,19 +26,6 @@ def folder(tmp_path, monkeypatch):
     """Every test runs in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly():
-    """Most of a small run is compilation, and most of that is spent on speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_digits(tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture

@@ -4,30 +4,13 @@ import dataclasses
 import json
 from pathlib import Path
 
-import jax
 import pytest
-from terminal import SMALL, call, parse, refuses, write_digits
+from terminal import SMALL, call, parse, refuses
 
 from holoprop import runs
 from holoprop.runs import presets
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly():
-    """Most of a small run is compilation, and most of that is spent on speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_digits(tmp_path_factory.mktemp("digits"))
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "compiled_quickly")
 
 
 def succeeds(*arguments):

@@ -1,17 +1,9 @@
 """Settings on the command line: their ranges, and what they exclude."""
 
 import pytest
-from terminal import SMALL, refuses, write_digits
+from terminal import SMALL, refuses
 
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_digits(tmp_path_factory.mktemp("digits"))
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 OUT_OF_RANGE = [

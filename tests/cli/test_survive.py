@@ -28,10 +28,13 @@ from holoprop.runs._checkpoints import Checkpoints
 from holoprop.runs._curves import draw_curves
 from holoprop.runs._gradient_check import check_gradient
 
-# Twelve steps in three epochs, of a network that settles at once.
 # What these share is made once, by one process.
-pytestmark = pytest.mark.xdist_group("survive")
+pytestmark = [
+    pytest.mark.xdist_group("survive"),
+    pytest.mark.usefixtures("in_an_empty_folder", "compiled_quickly"),
+]
 
+# Twelve steps in three epochs, of a network that settles at once.
 TINY = (
     *("--network.sizes", "784", "6", "10", "--estimator", "centred", "--estimator.nudge", "0.4"),
     *("--free", "sequential", "--free.steps", "5", "--nudged", "sequential", "--nudged.steps", "5"),
@@ -47,19 +50,6 @@ OFTEN = ("--checkpoints.steps", "1")
 TIMES = ("seconds", "images_per_second")
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly():
-    """Most of a small run is compilation, and most of that is spent on speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def gradients_checked_once():
     """The longest part of a small run, and the same in all of them."""
@@ -73,11 +63,6 @@ def gradients_checked_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("holoprop.runs._train.check_gradient", check)
         yield
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_digits(tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture(scope="module")

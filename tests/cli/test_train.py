@@ -23,7 +23,10 @@ from holoprop.runs._json import as_json
 from holoprop.runs._weights import weights_sha256
 
 # What these share is made once, by one process.
-pytestmark = pytest.mark.xdist_group("train")
+pytestmark = [
+    pytest.mark.xdist_group("train"),
+    pytest.mark.usefixtures("in_an_empty_folder", "compiled_quickly"),
+]
 
 LINE = {
     *("epoch", "train_loss", "train_error", "validation_loss", "validation_error", "residuals"),
@@ -33,24 +36,6 @@ LAYERS = {
     *("couplings[0].weight", "couplings[0].bias", "couplings[1].weight", "couplings[1].bias"),
     *("readout.weight", "readout.bias"),
 }
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly():
-    """Most of a small run is compilation, and most of that is spent on speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_digits(tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture(scope="module")

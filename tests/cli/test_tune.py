@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from terminal import call, parse, refuses, write_digits
+from terminal import call, parse, refuses
 
 import holoprop as hp
 from holoprop import runs
@@ -17,7 +17,10 @@ from holoprop.data import hold_out, load_images
 from holoprop.diagnostics import Trial, Tuning
 
 # What these share is made once, by one process.
-pytestmark = pytest.mark.xdist_group("tune")
+pytestmark = [
+    pytest.mark.xdist_group("tune"),
+    pytest.mark.usefixtures("in_an_empty_folder", "compiled_quickly"),
+]
 
 SMALL = (
     *("--network.sizes", "784", "6", "5", "10", "--network.weight-std", "0.1", "--images", "8"),
@@ -27,24 +30,6 @@ COLUMNS = [
     *("N", "radius", "error", "bias", "settling", "noise", "rounding"),
     *("untrusted", "unsettled", "cost"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly():
-    """Most of a small search is compilation, and most of that is spent on speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_digits(tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture(scope="module")

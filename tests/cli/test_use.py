@@ -16,29 +16,13 @@ from holoprop.data import load_images
 from holoprop.runs import _hub
 from holoprop.runs._weights import weights_sha256
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "compiled_quickly")
+
 SMALL = (
     *("--network.sizes", "784", "12", "8", "10", "--network.activation", "tanh"),
     *("--estimator", "centred", "--estimator.nudge", "0.4", "--network.weight-std", "0.1"),
     *("--free.tolerance", "1e-6", "--epochs", "2", "--validation", "0.25"),
 )
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly():
-    """Most of a small run is compilation, and most of that is spent on speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_digits(tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,6 +99,20 @@ def test_the_cost_is_counted_in_real_states() -> None:
     ).trials
     # Of a circle that noise leaves whole, all but the points on the real axis are complex.
     assert [trial.cost for trial in found] == [7 + 5 * c for c in (2, 5, 6, 9, 10)]
+
+
+def test_unstable_equilibria_are_counted() -> None:
+    """Two units that switch each other off rest where both updated at once would swing."""
+    network = hp.mlp([1, 1, 1, 2], key=jax.random.key(0))
+    network = eqx.tree_at(
+        lambda n: [c.weight for c in n.couplings] + [n.couplings[1].bias],
+        network,
+        [jnp.ones((1, 1)), -4 * jnp.ones((1, 1)), 2 * jnp.ones(1)],
+    )
+    mixed = hp.Anderson(hp.Synchronous(), depth=2)
+    x, y = jnp.array([[2.0], [-3.0], [-2.5]]), jnp.array([0, 1, 0])
+    tuning = hp.tune(network, x, y, radii=(1e-3,), points=(2,), free=mixed, nudged=mixed)
+    assert (tuning.examples, tuning.unstable) == (3, 1)
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,10 @@ def loss_of(example, weight, index, step):
     moved[index] += step
     lower, _ = example.network.couplings
     readout = example.network.readout
-    sigmoid = lambda z: 1 / (1 + np.exp(-4 * z + 2))  # noqa: E731
+
+    def sigmoid(z):
+        return 1 / (1 + np.exp(-4 * z + 2))
+
     s1, s2 = np.zeros(4), np.zeros(4)
     for _ in range(400):
         s1, s2 = (

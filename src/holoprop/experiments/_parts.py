@@ -102,12 +102,12 @@ class Parts:
     def _take(self, file: Path, compute: Callable[[], Numbers]) -> tuple[Numbers, bool]:
         kept = file.exists()
         if not kept:
-            numbers = {name: np.asarray(value) for name, value in compute().items()}
+            numbers: dict[str, Any] = {n: np.asarray(value) for n, value in compute().items()}
             file.parent.mkdir(parents=True, exist_ok=True)
             # Written beside and moved into place: an interruption leaves no half of a part.
             beside = file.with_suffix(f".{os.getpid()}")
             with open(beside, "wb") as stream:
-                np.savez(stream, **numbers)  # type: ignore[arg-type]
+                np.savez(stream, **numbers)
             beside.replace(file)
         with np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}, kept

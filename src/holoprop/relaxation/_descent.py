@@ -31,7 +31,7 @@ _LONGER = 10.0
 # The shortest of so many steps is taken where the two rules differ by more than the share.
 _MEMORY, _SHARE = 5, 0.5
 # How fast a long step is forgotten in the estimate of the distance.
-_FORGET = 0.99
+_FORGET = 0.997
 # Rounding of a slope over its curvature, in units of the precision times the size of the state.
 _ROUNDING = 4.0
 
@@ -57,14 +57,14 @@ class Descent(AbstractRelaxation):
         tolerance: Residual at which an example has settled: positive, or "auto" for what the
             gradient needs, or None (default) for 1e-6 in float32 and 1e-13 in float64, or what
             rounding allows.
-        max_steps: Largest number of steps, 1 or more; default 20000. One step costs one gradient.
+        max_steps: Largest number of steps, 1 or more; default 10000. One step costs one gradient.
 
     Raises:
         ValueError: If a number is out of range.
 
     Example:
         >>> Descent(tolerance=1e-4).max_steps
-        20000
+        10000
 
     Reference: Barzilai and Borwein (1988), doi 10.1093/imanum/8.1.141; Frassoldati, Zanghirati and
         Zanni (2008), doi 10.3934/jimo.2008.4.299.
@@ -73,7 +73,7 @@ class Descent(AbstractRelaxation):
     tolerance: Tolerance = eqx.field(
         default=None, kw_only=True, static=True, converter=as_tolerance
     )
-    max_steps: int = eqx.field(default=20000, kw_only=True, static=True)
+    max_steps: int = eqx.field(default=10000, kw_only=True, static=True)
 
     @property
     def steps(self) -> None:
@@ -258,9 +258,11 @@ def _lengthened(carry: _Carry, state: State, move: State) -> _Carry:
     length = length * jnp.minimum(1, limit / _nonzero(jnp.abs(length)))
     climbs = told & (curves <= 0)
     # Where no curvature is seen, or a negative one, a longer step is needed to see it or to leave.
-    further = jnp.where(_any_above(move, rounding), _LONGER * carry.length, 1)
-    length = jnp.where(usable, length, further)
+    # Where one has been seen that was softer, a step for that will do.
     unknown = carry.longest >= 1 / precision.eps
+    longer = jnp.maximum(_LONGER * jnp.abs(carry.length), jnp.where(unknown, 0, carry.longest))
+    further = jnp.where(_any_above(move, rounding), longer, 1)
+    length = jnp.where(usable, length, further)
     longest = jnp.maximum(jnp.abs(long), jnp.where(unknown, 0, _FORGET * carry.longest))
     return _Carry(
         state=state,

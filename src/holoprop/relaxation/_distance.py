@@ -26,7 +26,7 @@ _ROUNDING = 2.0
 # Of the last move's distance, so much is taken to be left at least after it.
 _LEAST_RATE = 0.2
 # A slope is rounded to so many units of the precision, relative to the stiffest mode's.
-_SLOPE_ROUNDING = 5.0
+_SLOPE_ROUNDING = 4.0
 # Rounding may take so many of the digits, as a power of the precision.
 _DIGITS = 1 / 3
 

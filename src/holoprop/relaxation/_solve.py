@@ -3,15 +3,14 @@
 from typing import Any
 
 import equinox as eqx
-import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 
 from holoprop._tree import real_dtype, to_complex
-from holoprop._types import Array, Bool, Inexact, Int, Key, PyTree, RealScalar, State
+from holoprop._types import Array, Inexact, Int, Key, PyTree, RealScalar, State
 from holoprop.energies import AbstractDynamics
 from holoprop.relaxation._batching import Batching
-from holoprop.relaxation._distance import Distance, Goal
+from holoprop.relaxation._distance import Goal
 from holoprop.relaxation._driver import End, iterate
 from holoprop.relaxation._lanes import Lanes
 from holoprop.relaxation._no_derivative import without_derivative
@@ -22,8 +21,6 @@ from holoprop.relaxation._stepper import Stepper
 
 # Where plain states stop in low precision, whose rounding is of this size.
 _COARSE = 0.01
-# So many times, tolerances are made so much smaller where that is so.
-_ROUNDS, _CLOSER = 10, 0.25
 
 
 class Phase(eqx.Module):
@@ -84,61 +81,28 @@ def solve(
     warm = relaxation.from_feed_forward and fixed is None
     state, extended = _start(lanes, problem, init, warm=warm)
     stepper = Stepper(
-        relaxation, phase.key, phase.goal(problem, real_dtype(state)), nudge is not None, newest
+        relaxation,
+        phase.key,
+        phase.goal(problem, real_dtype(state)),
+        nudged=nudge is not None,
+        newest=newest,
+        looks=not (problem.energy.numerics().fixed_point_map or relaxation.knows_curvature),
     )
     spent = jnp.array(0)
     if fixed is None and relaxation.precision is not None and problem.centre is None:
-        coarse = Stepper(relaxation, phase.key, Goal(_COARSE, None), nudge is not None, True)
+        goal = Goal(_COARSE, None)
+        coarse = eqx.tree_at(lambda s: s.goal, stepper, goal, is_leaf=lambda leaf: leaf is None)
         rough = Lanes.of(_without_origin(problem), nudge, relaxation.precision)
         end = iterate(rough, coarse, phase.batching, state, extended, spent=spent)
         # One step is left for who has taken all, to measure where it is.
         state, spent = end.state, jnp.minimum(end.count, relaxation.max_steps - 1)
         lanes = Lanes.of(problem, nudge, None)
         extended = lanes.map(lambda dynamics, state: dynamics.extend(state), state)
-    if problem.energy.numerics().fixed_point_map or relaxation.knows_curvature:
-        end = iterate(lanes, stepper, phase.batching, state, extended, spent=spent, steps=fixed)
-    elif fixed is None:
-        end = _until_it_is_near(lanes, stepper, phase.batching, state)
-    else:
-        end = iterate(lanes, stepper, phase.batching, state, extended, spent=spent, steps=fixed)
-        end = _never_nearer(lanes, end, stepper.goal)
+    end = iterate(lanes, stepper, phase.batching, state, extended, spent=spent, steps=fixed)
     if fixed is None:
         state = jax.tree.map(without_derivative, end.state)
         end = eqx.tree_at(lambda end: end.state, end, state)
     return _equilibrium(lanes, end, newest=newest)
-
-
-def _until_it_is_near(lanes: Lanes, stepper: Stepper, batching: Batching, state: State) -> End:
-    """To a tolerance, and on to smaller ones where the slope tells that the moves told too little.
-
-    A mixed step, or one of a slow mode beside fast ones, can be short far from equilibrium.
-    """
-
-    def goes_on(loop: tuple[End, Int[Array, ""]]) -> Bool[Array, ""]:
-        end, taken = loop
-        late = ~end.distance.settled & jnp.isfinite(end.distance.residual)
-        more = jnp.any(late) & (end.count < stepper.relaxation.max_steps) & (taken < _ROUNDS)
-        return eqxi.unvmap_any(more | (taken == 0))
-
-    def step_on(loop: tuple[End, Int[Array, ""]]) -> tuple[End, Int[Array, ""]]:
-        end, taken = loop
-        goal = Goal(stepper.goal.tolerance * _CLOSER**taken, stepper.goal.rounding)
-        closer = eqx.tree_at(lambda s: s.goal, stepper, goal, is_leaf=lambda leaf: leaf is None)
-        extended = lanes.map(lambda dynamics, state: dynamics.extend(state), end.state)
-        end = iterate(lanes, closer, batching, end.state, extended, spent=end.count)
-        return _never_nearer(lanes, end, stepper.goal), taken + 1
-
-    unknown = stepper.init(lanes, state, lanes.map(lambda d, s: d.extend(s), state)).distance
-    start = End(state, unknown, jnp.array(0)), jnp.array(0)
-    return jax.lax.while_loop(goes_on, step_on, start)[0]
-
-
-def _never_nearer(lanes: Lanes, end: End, goal: Goal) -> End:
-    """The same, with distances that are no smaller than the slope's own way is long."""
-    other, found = lanes.distance_along_the_slope(end.state, goal), end.distance
-    settled = other.settled & (found.settled | (found.residual <= goal.tolerance))
-    residual = jnp.maximum(found.residual, other.residual)
-    return End(end.state, Distance(residual, settled), end.count)
 
 
 def _without_origin(problem: Problem) -> Problem:

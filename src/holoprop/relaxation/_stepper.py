@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import optax
@@ -38,6 +39,7 @@ class Stepper(eqx.Module):
         goal: When a lane has settled.
         nudged: Whether the phase is nudged.
         newest: Whether the state that the last step led to is wanted, not the one before it.
+        looks: Whether who has settled by its moves has to have settled along the slope too.
     """
 
     relaxation: AbstractRelaxation
@@ -45,6 +47,7 @@ class Stepper(eqx.Module):
     goal: Goal
     nudged: bool = eqx.field(static=True)
     newest: bool = eqx.field(static=True)
+    looks: bool = eqx.field(static=True)
 
     def init(self, lanes: Lanes, state: State, extended: PyTree[Any]) -> Progress:
         """Before the first step."""
@@ -77,10 +80,30 @@ class Stepper(eqx.Module):
 
     def measured(self, lanes: Lanes, progress: Progress) -> Progress:
         """The same, with the distances after the last step."""
+        state, before = self.state(lanes, progress), progress.distance
         distance = self.relaxation.distance(
-            lanes, progress.carry, self.state(lanes, progress), self.goal, newest=self.newest
+            lanes, progress.carry, state, self.goal, newest=self.newest
         )
+        if self.looks:
+            distance = self._looked_at(lanes, state, distance, before)
         return Progress(progress.state, progress.carry, distance)
+
+    def _looked_at(self, lanes: Lanes, state: State, found: Distance, before: Distance) -> Distance:
+        """Distances by moves, of which those of lanes that have just settled are looked at.
+
+        A mixed step, or one of a slow mode beside fast ones, can be short far from equilibrium.
+        """
+        stay = found.settled & before.settled
+        residual = jnp.where(stay, before.residual, found.residual)
+
+        def look() -> Distance:
+            other = lanes.distance_along_the_slope(state, self.goal)
+            further = jnp.maximum(found.residual, other.residual)
+            settled = stay | (found.settled & other.settled)
+            return Distance(jnp.where(found.settled & ~stay, further, residual), settled)
+
+        some = eqxi.unvmap_any(found.settled & ~stay)
+        return jax.lax.cond(some, look, lambda: Distance(residual, stay))
 
     def goes_on(self, progress: Progress, taken: Int[Array, "..."]) -> Bool[Array, " lanes"]:
         """Which lanes have neither settled, nor diverged, nor taken all their steps.

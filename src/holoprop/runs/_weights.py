@@ -45,7 +45,7 @@ def save_weights(network: hp.AbstractEnergy, path: str | os.PathLike[str]) -> No
     Raises:
         ValueError: If an array is complex, which the format does not hold.
     """
-    arrays = {name: np.ascontiguousarray(a) for name, a in named_arrays(network).items()}
+    arrays = {n: np.asarray(a, order="C") for n, a in named_arrays(network).items()}
     for name, array in arrays.items():
         if np.iscomplexobj(array):
             raise ValueError(f"{name} is {array.dtype.name}: only real weights can be saved.")
@@ -123,7 +123,9 @@ def _read(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of a file, and what the network that wrote it was made of."""
     try:
         with safe_open(file, framework="numpy") as stored:
-            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            # An open file is no mapping: it has names, and is not iterable.
+            names = stored.keys()
+            arrays = {name: stored.get_tensor(name) for name in names}
             parts = json.loads((stored.metadata() or {}).get("network", "{}"))
     # What it raises for a dtype that NumPy does not have differs by version.
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
