@@ -26,8 +26,9 @@ def slopes(energy, x, state):
 
 
 def smallest_curvature(energy, x, state):
+    """Of each example."""
     hessians = jax.vmap(jax.hessian(energy.energy))(state, x)
-    return float(np.min(np.linalg.eigvalsh(np.asarray(hessians))))
+    return np.min(np.linalg.eigvalsh(np.asarray(hessians)), axis=1)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -37,19 +38,26 @@ def test_the_start_is_an_unstable_rest(dtype):
     found = hp.relax(energy, x, relaxation=FLOW)
     assert found.result.tolist() == [hp.RelaxationResult.SETTLED] * 2
     np.testing.assert_array_equal(found.state, x["start"])
-    assert smallest_curvature(energy, x, found.state) < -0.5
+    assert np.all(smallest_curvature(energy, x, found.state) < -0.5)
 
 
-@pytest.mark.parametrize("relaxation", FLOWS.values(), ids=FLOWS)
+@pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_relax_finds_the_minimum(dtype, relaxation):
+def test_relax_finds_the_minimum(dtype, name):
     energy, x, _ = frustrated(dtype)
-    found = hp.relax(energy, x, relaxation=relaxation)
+    found = hp.relax(energy, x, relaxation=FLOWS[name])
     assert not np.any(found.result)
-    assert smallest_curvature(energy, x, found.state) > 0.1
     # A step of a tenth of the slope is below the tolerance, relative to angles of some radians.
     slope = float(jnp.max(jnp.abs(slopes(energy, x, found.state))))
     assert slope < 100 * default_tolerance(found.state.dtype)
+    curvature = smallest_curvature(energy, x, found.state)
+    # Mixing may come to a saddle, by a rounding: it says that it may, and the check finds it.
+    if name == "anderson" and np.any(curvature < 0):
+        stable = hp.check_stable(energy, x, found.state).stable
+        np.testing.assert_array_equal(stable, curvature > 0)
+        curvature = curvature[np.asarray(stable)]
+        assert curvature.size
+    assert np.all(curvature > 0.1)
 
 
 def loss(theta, rebuild, x, y, state):

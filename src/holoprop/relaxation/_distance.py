@@ -135,7 +135,8 @@ def along_the_slope(
 
     An energy without curvature to speak of moves so little that it looks at rest anywhere. With m
     the move, minus the slope, and H the curvature, m . m / m . H m moves lead to where the slope
-    ends.
+    ends. Rounding of a stiff leaf can be all there is of the slope, so each leaf is asked by itself
+    too.
 
     Arguments:
         move: Minus the slope of one example's energy.
@@ -144,27 +145,34 @@ def along_the_slope(
         goal: When it is near enough.
     """
     last, turned = jax.linearize(move, state)
-    peak = functools.reduce(
-        jnp.maximum, [jnp.max(jnp.abs(m), initial=0) for m in jax.tree.leaves(last)]
-    )
-    unit_move = jax.tree.map(lambda m: (m / _nonzero(peak)).astype(m.dtype), last)
-    pairs = [
-        (m, h)
-        for m, h in zip(jax.tree.leaves(unit_move), jax.tree.leaves(turned(unit_move)), strict=True)
-    ]
-    whole = _total([jnp.sum(jnp.abs(m) ** 2) for m, _ in pairs])
-    curvature = -_total([jnp.real(jnp.vdot(m, h)) for m, h in pairs])
+    leaves, structure = jax.tree.flatten(last)
+    peak = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(m), initial=0) for m in leaves])
+    unit_move = [(m / _nonzero(peak)).astype(m.dtype) for m in leaves]
     precision = jnp.finfo(real_dtype(state))
-    moves = jnp.where(curvature > 0, whole / _nonzero(curvature), 1 / precision.eps)
     start = tuple(root_mean_square(leaf) for leaf in jax.tree.leaves(state))
     sizes, units = sizes_and_units(state, origin, start)
-    lengths = [root_mean_square(m) for m in jax.tree.leaves(last)]
-    distances = [
-        jnp.where(length > 0, moves * (length / unit), 0.0)
-        for length, unit in zip(lengths, units, strict=True)
-    ]
-    # Steps of one length for all modes leave some more of it.
-    return near_enough(distances, sizes, units, goal.after(2 * moves, precision.dtype))
+    lengths = [root_mean_square(m) for m in leaves]
+
+    def along(part: list[RealScalar]) -> Distance:
+        """Where the leaves move that have a one, and the others stay."""
+        moved = [m * p.astype(m.dtype) for m, p in zip(unit_move, part, strict=True)]
+        bent = jax.tree.leaves(turned(jax.tree.unflatten(structure, moved)))
+        curvature = -_total([jnp.real(jnp.vdot(m, h)) for m, h in zip(moved, bent, strict=True)])
+        whole = _total([jnp.sum(jnp.abs(m) ** 2) for m in moved])
+        moves = jnp.where(curvature > 0, whole / _nonzero(curvature), 1 / precision.eps)
+        distances = [
+            jnp.where(p * length > 0, moves * (length / unit), 0.0)
+            for p, length, unit in zip(part, lengths, units, strict=True)
+        ]
+        # Steps of one length for all modes leave some more of it.
+        return near_enough(distances, sizes, units, goal.after(2 * moves, precision.dtype))
+
+    count = len(leaves)
+    parts = (
+        jnp.ones((1, 1)) if count == 1 else jnp.concatenate([jnp.ones((1, count)), jnp.eye(count)])
+    )
+    found = jax.vmap(along)(list(parts.T))
+    return Distance(jnp.max(found.residual), jnp.all(found.settled))
 
 
 def sizes_and_units(

@@ -88,7 +88,7 @@ def _fixed(
     # One step more than asked for: it measures the distance of the state that is returned.
     loop = spent, stepper.init(lanes, state, extended)
     (count, progress), _ = jax.lax.scan(advance, loop, length=steps + 1)
-    progress = stepper.measured(lanes, progress)
+    progress = stepper.ended(lanes, progress)
     return End(stepper.state(lanes, progress), progress.distance, count)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from holoprop._tree import real_dtype
-from holoprop._types import Array, Bool, Int, Key, PyTree, State
+from holoprop._types import Array, Bool, Float, Int, Key, PyTree, State
 from holoprop.relaxation._distance import Distance, Goal
 from holoprop.relaxation._lanes import Lanes
 from holoprop.relaxation._relaxation import AbstractRelaxation
@@ -79,31 +79,45 @@ class Stepper(eqx.Module):
         return Progress(state, new, progress.distance)
 
     def measured(self, lanes: Lanes, progress: Progress) -> Progress:
-        """The same, with the distances after the last step."""
-        state, before = self.state(lanes, progress), progress.distance
-        distance = self.relaxation.distance(
-            lanes, progress.carry, state, self.goal, newest=self.newest
-        )
-        if self.looks:
-            distance = self._looked_at(lanes, state, distance, before)
-        return Progress(progress.state, progress.carry, distance)
+        """The same, with the distances after the last step, which may have a next one.
 
-    def _looked_at(self, lanes: Lanes, state: State, found: Distance, before: Distance) -> Distance:
-        """Distances by moves, of which those of lanes that have just settled are looked at.
-
-        A mixed step, or one of a slow mode beside fast ones, can be short far from equilibrium.
+        A mixed step, or one of a slow mode beside fast ones, can be short far from equilibrium: who
+        has just settled by its moves is looked at. What rounding allows is taken where a further
+        step comes no nearer.
         """
+        found, before = self._by_moves(lanes, progress), progress.distance
+        if not self.looks:
+            return Progress(progress.state, progress.carry, found)
         stay = found.settled & before.settled
         residual = jnp.where(stay, before.residual, found.residual)
 
         def look() -> Distance:
-            other = lanes.distance_along_the_slope(state, self.goal)
-            further = jnp.maximum(found.residual, other.residual)
-            settled = stay | (found.settled & other.settled)
-            return Distance(jnp.where(found.settled & ~stay, further, residual), settled)
+            further, settled = self._along_the_slope(lanes, progress, found)
+            ends = (further <= self.goal.tolerance) | (further >= before.residual)
+            residuals = jnp.where(found.settled & ~stay, further, residual)
+            return Distance(residuals, stay | (settled & ends))
 
         some = eqxi.unvmap_any(found.settled & ~stay)
-        return jax.lax.cond(some, look, lambda: Distance(residual, stay))
+        distance = jax.lax.cond(some, look, lambda: Distance(residual, stay))
+        return Progress(progress.state, progress.carry, distance)
+
+    def ended(self, lanes: Lanes, progress: Progress) -> Progress:
+        """The same, with the distances after the last step of a fixed number."""
+        found = self._by_moves(lanes, progress)
+        if self.looks:
+            found = Distance(*self._along_the_slope(lanes, progress, found))
+        return Progress(progress.state, progress.carry, found)
+
+    def _by_moves(self, lanes: Lanes, progress: Progress) -> Distance:
+        state = self.state(lanes, progress)
+        return self.relaxation.distance(lanes, progress.carry, state, self.goal, newest=self.newest)
+
+    def _along_the_slope(
+        self, lanes: Lanes, progress: Progress, found: Distance
+    ) -> tuple[Float[Array, " lanes"], Bool[Array, " lanes"]]:
+        """Residuals no smaller than the slope's own way is long, and who has settled by both."""
+        other = lanes.distance_along_the_slope(self.state(lanes, progress), self.goal)
+        return jnp.maximum(found.residual, other.residual), found.settled & other.settled
 
     def goes_on(self, progress: Progress, taken: Int[Array, "..."]) -> Bool[Array, " lanes"]:
         """Which lanes have neither settled, nor diverged, nor taken all their steps.
