@@ -1,5 +1,6 @@
 """Shared by all tests: quick compilation, float64, and the real data where it is to be had."""
 
+import fnmatch
 import os
 import subprocess
 import sys
@@ -38,6 +39,25 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     if probe.returncode == 0:
         os.environ["XLA_FLAGS"] = quickly["XLA_FLAGS"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test marked `quick`, the cases that it does not name are slow."""
+    named = set()
+    for item in items:
+        for mark in item.iter_markers("quick"):
+            here = {name for name in mark.args if fnmatch.fnmatchcase(item.callspec.id, name)}
+            named |= {(item.function, name) for name in here}
+            if not here:
+                item.add_marker(pytest.mark.slow)
+    if any("::" in argument for argument in config.args):
+        return
+    for item in items:
+        for mark in item.iter_markers("quick"):
+            for name in mark.args:
+                if (item.function, name) not in named:
+                    raise pytest.UsageError(f"{item.nodeid}: no case is named {name!r}.")
 
 
 def real_set(name: str, split: str) -> ImageSet:

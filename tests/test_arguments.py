@@ -69,6 +69,7 @@ def of_springs(k, x, y, estimator=ESTIMATORS["implicit"][0], energy=Spring, **op
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.quick("float64-deviation", "float32-centred", "float32-online", "float64-implicit")
 def test_equilibrium_is_differentiated_by_a_python_number(name, dtype):
     estimator, bound = ESTIMATORS[name]
     x = jnp.ones(1, dtype)
@@ -87,6 +88,7 @@ def test_equilibrium_is_differentiated_by_a_python_number(name, dtype):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.quick("deviation", "online", "implicit")
 def test_value_and_grad_has_a_gradient_by_a_python_number(name):
     estimator, bound = ESTIMATORS[name]
     x, y = jnp.ones((1, 1)), jnp.zeros((1, 1))
@@ -98,6 +100,7 @@ def test_value_and_grad_has_a_gradient_by_a_python_number(name):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.quick("python-float64", "numpy single-float32")
 def test_all_kinds_of_numbers_are_parameters(kind, dtype):
     k, x = KINDS[kind](2.0), jnp.ones((1, 1), dtype)
     found = [
@@ -246,6 +249,7 @@ class Half(hp.AbstractEnergy):
 
 @pytest.mark.parametrize("own", ["", *HALF])
 @pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.quick("bfloat16-float16", "float16-")
 def test_states_are_never_of_half_precision(dtype, own):
     # A step of 5 contracts by a half; in half precision it would stop a tenth short of rest.
     flow = hp.GradientFlow(5.0)
@@ -282,6 +286,7 @@ HALF_NETWORKS = {
 
 @pytest.mark.parametrize("name", HALF_NETWORKS)
 @pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.quick("bfloat16-mlp", "float16-vgg")
 def test_networks_stored_in_half_precision_compute_in_float32(name, dtype):
     network, shape = HALF_NETWORKS[name]
     half = cast(network, dtype)
@@ -334,6 +339,7 @@ SINGLE_DOUBLE = st.sampled_from(["float32", "float64"])
 
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(st.sampled_from(list(hp.StateForm)), SINGLE_DOUBLE, SINGLE_DOUBLE, SINGLE_DOUBLE)
+@pytest.mark.slow
 def test_precisions_of_an_energy_of_ones_own_mix(form, k, x, b):
     (loss, aux), grads = of_blocks(form, k, x, "float32", b)
     (wanted, _), gradient = of_blocks(form, *["float64"] * 4)
@@ -345,6 +351,7 @@ def test_precisions_of_an_energy_of_ones_own_mix(form, k, x, b):
 
 
 @pytest.mark.parametrize("single", range(4))
+@pytest.mark.quick("1")
 def test_precisions_in_a_layered_network_mix(single):
     network = hp.mlp([5, 4, 3], cost=hp.SquaredError(), weight_std=0.3, key=jax.random.key(0))
     x = jax.random.uniform(jax.random.key(1), (2, 5))
@@ -567,6 +574,7 @@ def test_sizes_that_are_no_real_numbers_are_refused(name):
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.quick("float64-<lambda>0", "float32-<lambda>4")
 def test_traced_sizes_that_are_none_are_found_when_it_runs(make, dtype):
     x = jnp.ones((1, 1), dtype)
 
@@ -628,6 +636,7 @@ def test_at_rest_nothing_depends_on_the_start(jit):
 
 
 @pytest.mark.parametrize("name", ["implicit", "unrolled", "centred", "deviation", "online"])
+@pytest.mark.quick("online", "centred")
 def test_a_state_that_oscillates_starts_any_estimator(name):
     x = jnp.ones((1, 1))
     (_, aux), _ = of_springs(2.0, x, 0 * x, ESTIMATORS["online"][0])

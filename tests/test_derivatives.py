@@ -89,6 +89,7 @@ ESTIMATORS: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("forward", [False, True], ids=["reverse", "forward"])
 @pytest.mark.parametrize("rule", [AVERAGE, pytest.param(FOURIER, marks=SLOW)])
 @pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.quick("holomorphic-*", "one-sided-*-forward-*")
 def test_derivative_of_a_gradient(name: str, rule: Any, forward: bool, form: Any) -> None:
     check_gradient(five_points(), ESTIMATORS[name](rule=rule, form=form), forward=forward)
 
@@ -317,6 +318,7 @@ def test_by_whatever_it_depends_on(relaxation: Any, batching: Any, mode: str) ->
         (hp.Implicit(), hp.Slots(1), "reverse"),
     ],
 )
+@pytest.mark.quick("estimator0-*", "estimator2-*", "estimator6-*")
 def test_nor_has_a_gradient_from_it(estimator: Any, batching: Any, mode: str) -> None:
     network, x, y = five_points()
 
@@ -349,6 +351,7 @@ def test_nor_has_a_loss_from_it(loss: bool) -> None:
 
 
 @pytest.mark.parametrize("estimator", [hp.Centred(0.01), hp.Implicit(), hp.Unrolled(100)])
+@pytest.mark.quick("estimator1")
 def test_an_equilibrium_has_one_derivative(estimator: Any) -> None:
     def state(k: jax.Array) -> jax.Array:
         flow = hp.GradientFlow(0.3)
@@ -361,6 +364,7 @@ def test_an_equilibrium_has_one_derivative(estimator: Any) -> None:
 
 
 @pytest.mark.parametrize("estimator", [hp.Centred(1e-3), hp.Implicit(), hp.Unrolled(100)])
+@pytest.mark.quick("estimator1")
 def test_an_equilibrium_after_a_number_of_steps_has_more(estimator: Any) -> None:
     def state(k: jax.Array) -> jax.Array:
         flow = hp.GradientFlow(0.3, steps=100)

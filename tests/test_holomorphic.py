@@ -153,6 +153,7 @@ def by_scale(kind, places, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.quick("*-float32")
 def test_finds_what_is_broken(name, dtype):
     """In the function and the leaf where it stands, in any units, at an equilibrium or at zero."""
     found = by_scale(BROKEN.items, BOTH, dtype)[name]
@@ -163,6 +164,7 @@ def test_finds_what_is_broken(name, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.quick("*-float32")
 def test_finds_nothing_else(name, dtype):
     """Nor by its rounding, of which it is a few hundred at most."""
     found = by_scale(SMOOTH.items, ("energy",), dtype)[name]

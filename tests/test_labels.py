@@ -161,6 +161,7 @@ def quiet_gradient(reader, y, estimator):
 
 
 @estimators
+@pytest.mark.quick("holomorphic", "implicit")
 def test_traced_labels_out_of_range_without_throw(estimator):
     """The example is left out, or the loss is no number; the others' gradient is theirs."""
     reader = READERS["cross-entropy"]

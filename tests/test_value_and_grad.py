@@ -159,6 +159,7 @@ def test_under_jit():
 
 
 @pytest.mark.parametrize("transform", [jax.vmap, eqx.filter_vmap])
+@pytest.mark.quick("filter_vmap")
 def test_map_over_networks(transform):
     def make(key):
         return hp.mlp([5, 4, 4, 3], weight_std=0.3, key=key)
@@ -308,6 +309,7 @@ def of_springs(name):
 # With sixteen examples the settled ones leave the loop early; the unsettled must not get lost.
 @pytest.mark.parametrize("batch", [3, 16])
 @pytest.mark.parametrize("name", ["one-sided", "centred", "holomorphic", "deviation", "implicit"])
+@pytest.mark.quick("*-3", "deviation-16")
 def test_an_example_that_does_not_settle_is_left_out(name, batch):
     x, y = springs(batch)
     gradient, circle = of_springs(name), SPRING_ESTIMATORS[name][1]
@@ -401,6 +403,7 @@ def of_shard(x, y, estimator):
 
 @pytest.mark.parametrize("sizes", [(3, 3), (1, 2, 3), (3, 2, 1), (6,)])
 @pytest.mark.parametrize("estimator", [hp.Centred(0.1), hp.Implicit()], ids=["centred", "implicit"])
+@pytest.mark.quick("centred-sizes0", "implicit-sizes1")
 def test_shards_make_the_whole_with_their_counts(sizes, estimator):
     x, y = six_springs()
     (loss, aux), grads = of_shard(x, y, estimator)

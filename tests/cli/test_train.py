@@ -349,6 +349,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", choices(TrainConfig, hp.AbstractEstimator))
+@pytest.mark.quick("holomorphic", "online", "implicit")
 def test_run_with_each_estimator(untested, name):
     size = {
         "holomorphic": ("--estimator.radius", 0.01),

@@ -125,6 +125,7 @@ def test_packaged_subset_is_small():
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.quick("test")
 def test_packaged_subset_comes_from_the_same_split_of_mnist(real_data, split):
     def examples(source):
         image_set = load_images(source, split)
@@ -136,6 +137,7 @@ def test_packaged_subset_comes_from_the_same_split_of_mnist(real_data, split):
     assert examples(None) <= examples(real_data / "mnist")
 
 
+@pytest.mark.slow
 def test_packaged_subset_can_be_made_again(real_data, tmp_path):
     script = Path(__file__).parents[2] / "scripts" / "make_mnist_subset.py"
     command = [sys.executable, str(script), str(real_data / "mnist"), "--output", str(tmp_path)]
@@ -183,6 +185,7 @@ def test_mnist_equals_the_published_idx_files(real_data, split, images_sum, labe
         ("imagenet32_sample", "test", (400, 32, 32, 3), 200, None),
     ],
 )
+@pytest.mark.quick("*-test-*")
 def test_real_sets(real_data, name, split, shape, classes, mean):
     image_set = load_images(real_data / name, split)
     assert image_set.images.shape == shape

@@ -48,6 +48,7 @@ def cheapest(case: Any, error: float, share: float, tuning: Any, options: Any) -
 @pytest.mark.parametrize(
     "case", [five_points, circuit, pytest.param(little_vgg, marks=pytest.mark.slow)]
 )
+@pytest.mark.quick("five_points-0.001")
 def test_it_proposes_the_cheapest_circle_that_will_do(case: Any, error: float) -> None:
     network, x, y = case = more(case, 12)
     options = plain(network)
@@ -87,6 +88,7 @@ def test_what_is_not_trusted_has_no_error() -> None:
     assert most.error < np.inf
 
 
+@pytest.mark.slow
 def test_the_cost_is_counted_in_real_states() -> None:
     network, x, y = five_points()
     fixed = {"free": hp.Sequential(steps=7), "nudged": hp.Sequential(steps=5)}

@@ -80,6 +80,7 @@ def largest(tree: Any) -> float:
 
 
 @users
+@pytest.mark.quick("chain", "xy network", "diode circuit")
 def test_the_oracle_is_at_a_minimum(name: str) -> None:
     energy, x, _, state = exact(name)
     slope = jax.vmap(jax.grad(energy.energy))(state, x)
@@ -92,6 +93,7 @@ def test_the_oracle_is_at_a_minimum(name: str) -> None:
 
 
 @users
+@pytest.mark.quick("conv hopfield", "diode circuit", "retrieval", "xy network")
 def test_holomorphic(name: str) -> None:
     energy, x, y, state = exact(name)
     example, target, init = (jax.tree.map(lambda a: a[0], tree) for tree in (x, y, state))
@@ -115,6 +117,7 @@ ESTIMATORS = {
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in USERS]
 )
+@pytest.mark.quick("graph")
 def test_gradients(name: str) -> None:
     energy, x, y, state = exact(name)
     user = USERS[name]
@@ -186,6 +189,7 @@ def attainable(energy: Any, x: Any, state: Any, precision: Any) -> np.ndarray:
 
 @users
 @pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.quick("float32-*")
 def test_default_relaxation(name: str, precision: str) -> None:
     """At rest within the tolerance, or out of steps with a residual that says how far it is."""
     energy, x, _, reference = exact(name, precision)

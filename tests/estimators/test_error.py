@@ -79,6 +79,7 @@ QUICK = ("one-sided", "centred", "nine", "plain")
     "name",
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MAKERS],
 )
+@pytest.mark.quick("plain", "nine")
 def test_bias_of_a_perceptron(name: str) -> None:
     make, share = MAKERS[name]
     assert_agrees(*judged(many(five_points), make, RADII), share=share)
@@ -90,6 +91,7 @@ def test_bias_of_a_perceptron(name: str) -> None:
 @pytest.mark.parametrize(
     "case", [hopfield, circuit, pytest.param(little_vgg, marks=pytest.mark.slow)]
 )
+@pytest.mark.quick("hopfield-four", "circuit-centred")
 def test_bias_of_other_energies(case: Any, name: str) -> None:
     make, share = MAKERS[name]
     assert_agrees(*judged(many(case), make, RADII), share=share)
@@ -151,6 +153,7 @@ def test_no_large_error_is_taken_for_a_small_one_in_ten_thousand(
 
 
 @pytest.mark.parametrize("seed", [3, 6, 7])
+@pytest.mark.quick("3")
 def test_a_branch_point_inside_the_circle_is_seen(seed: int) -> None:
     case = branching(seed)
     exact, _ = each(*case, hp.Implicit(), MIXED)
@@ -165,6 +168,7 @@ def test_a_branch_point_inside_the_circle_is_seen(seed: int) -> None:
         assert true[worst] / 10 < float(aux.error[worst]) < 10 * true[worst]
 
 
+@pytest.mark.slow
 def test_smooth_circles_are_trusted() -> None:
     for case in (five_points, hopfield, circuit):
         network, x, y = many(case)
@@ -181,6 +185,7 @@ def test_smooth_circles_are_trusted() -> None:
 
 
 @pytest.mark.parametrize(("steps", "most"), [(3, 2.5), (6, 1.7), (10, 1.5)])
+@pytest.mark.quick("10-1.5")
 def test_settling(steps: int, most: float) -> None:
     network, x, y = many(five_points)
     few = hp.Sequential(steps=steps)
@@ -199,6 +204,7 @@ def test_settling(steps: int, most: float) -> None:
 @pytest.mark.parametrize(
     "estimator", [hp.Holomorphic(0.4, 9), hp.Holomorphic(0.1, 4), hp.Centred(0.1), hp.OneSided(0.1)]
 )
+@pytest.mark.quick("estimator0")
 def test_noise(estimator: Any) -> None:
     network, x, y = many(five_points)
     noisy = hp.Sequential(steps=20, noise=0.002)
@@ -219,6 +225,7 @@ def test_noise(estimator: Any) -> None:
 
 @pytest.mark.parametrize("form", [DEVIATION, PLAIN])
 @pytest.mark.parametrize("radius", [1e-5, 1e-3, 0.1])
+@pytest.mark.quick("1e-05-*DEVIATION", "0.001-*PLAIN")
 def test_float32(radius: float, form: Any) -> None:
     network, x, y = many(five_points)
     exact, _ = each(network, x, y, hp.Implicit(), plain(network))
@@ -236,6 +243,7 @@ def test_float32(radius: float, form: Any) -> None:
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e6])
 @pytest.mark.parametrize("points", [2, 5])
+@pytest.mark.quick("2-1e-30", "5-1000000.0")
 def test_the_unit_of_the_state_does_not_matter(scale: float, points: int) -> None:
     class Scaled(zoo.Circuit):
         def energy(self, state: Any, x: Any) -> Any:
@@ -253,6 +261,7 @@ def test_the_unit_of_the_state_does_not_matter(scale: float, points: int) -> Non
     np.testing.assert_allclose(found["bias"], wanted["bias"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_half_and_whole_circle_and_both_forms_have_one_bias() -> None:
     network, x, y = many(five_points)
     estimators = [

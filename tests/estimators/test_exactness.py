@@ -46,6 +46,7 @@ def figure_2(seed: int) -> tuple[Any, Any, Any]:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 5])
+@pytest.mark.quick("0")
 def test_holomorphic_is_exact_in_the_papers_toy(seed: int) -> None:
     case = figure_2(seed)
     exact = gradient(*case, hp.Implicit())
@@ -58,6 +59,7 @@ def test_holomorphic_is_exact_on_real_digits(digits: Any) -> None:
     assert error(zoo.gradient(network, *digits, hp.Holomorphic(0.4, 32)), exact) <= 1e-10
 
 
+@pytest.mark.slow
 def test_holomorphic_is_exact_in_a_vgg_on_real_pictures(pictures: Any) -> None:
     network = hp.vgg([8, 16, 16, 16], key=jax.random.key(0))
     exact = zoo.gradient(network, *pictures, hp.Implicit())
@@ -65,6 +67,7 @@ def test_holomorphic_is_exact_in_a_vgg_on_real_pictures(pictures: Any) -> None:
 
 
 @pytest.mark.parametrize("case", [hopfield, circuit])
+@pytest.mark.quick("hopfield")
 def test_holomorphic_is_exact_in_other_energies(case: Callable[[], Any]) -> None:
     exact = gradient(*case(), hp.Implicit())
     assert error(gradient(*case(), hp.Holomorphic(0.4, 32)), exact) <= 1e-10
@@ -101,6 +104,7 @@ def test_error_falls_geometrically_with_points() -> None:
 
 @pytest.mark.parametrize("part", [hp.ComplexPart.REAL, hp.ComplexPart.IMAGINARY])
 @pytest.mark.parametrize("points", [3, 6])
+@pytest.mark.quick("3-*REAL", "6-*IMAGINARY")
 def test_single_part_aliases_the_harmonic_before(points: int, part: hp.ComplexPart) -> None:
     # Appendix A.4 at finite N: cos and sin have both harmonics 1 and -1, so a single part lets
     # beta^(N-1) through where both together let only beta^(N+1) through.
@@ -130,6 +134,7 @@ def test_half_circle_equals_full_circle() -> None:
     assert error(half, full) <= 1e-12
 
 
+@pytest.mark.slow
 def test_half_circle_equals_full_circle_on_real_digits(digits: Any) -> None:
     network = hp.mlp([784, 256, 256, 10], weight_std=0.05, key=jax.random.key(0))
     # The symmetry holds in every step, so after a number of them it holds to rounding.
@@ -225,6 +230,7 @@ def test_mean_of_the_parts_is_both() -> None:
 
 
 @pytest.mark.parametrize("case", [five_points, squared_error_mlp, little_vgg, hopfield, circuit])
+@pytest.mark.quick("five_points", "circuit", "hopfield")
 def test_implicit_matches_finite_differences(case: Callable[[], Any]) -> None:
     network, x, y = case()
     relaxation = plain(network)["free"]
@@ -312,6 +318,7 @@ def test_float32_on_real_digits(digits: Any) -> None:
 
 
 @pytest.mark.parametrize("case", [squared_error_mlp, circuit])
+@pytest.mark.quick("circuit")
 def test_equilibrium_has_the_implicit_gradient(case: Callable[[], Any]) -> None:
     network, x, _ = case()
     x = jax.tree.map(lambda a: a[0], x)
@@ -340,6 +347,7 @@ def test_equilibrium_has_the_implicit_gradient(case: Callable[[], Any]) -> None:
 # Online ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_online_approaches_the_gradient_as_the_oscillation_slows(digits: Any) -> None:
     # Fig. 3a: with few steps a point the state lags behind the nudge.
     network = hp.mlp([784, 256, 256, 10], weight_std=0.05, key=jax.random.key(0))
@@ -387,6 +395,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("case", ALL, indirect=True)
+@pytest.mark.quick("mlp-float64", "mlp-float32", "circuit-float64")
 def test_every_estimator_on_every_network(case: Any) -> None:
     (network, x, y), exact, precision = case
     # With the precision's own tolerance.

@@ -215,6 +215,7 @@ def test_solved_means_solved(kind: str, power: float, null: bool, seed: int, res
         assert np.linalg.norm(x - wanted) <= 0.02 * np.linalg.norm(wanted)
 
 
+@pytest.mark.slow
 def test_of_trees_and_their_derivatives() -> None:
     matrix = matrix_of("general", 5, 10.0, seed=0)
     tree = {"a": jnp.arange(2.0), "b": [jnp.ones((1, 3))]}

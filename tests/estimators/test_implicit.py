@@ -150,6 +150,7 @@ def slope_of_equilibrium(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.quick("float64")
 def test_equilibrium_with_a_free_global_phase(dtype: str) -> None:
     args = case(dtype)
     found = slope_of_equilibrium(*args, weight=0.0, estimator=hp.Implicit())
@@ -163,6 +164,7 @@ def test_equilibrium_with_a_free_global_phase(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.quick("float64")
 def test_too_few_restarts(dtype: str) -> None:
     short = hp.Implicit(restart=1, max_restarts=2)
     with pytest.raises((RuntimeError, ValueError), match="larger restart or max_restarts"):
@@ -203,6 +205,7 @@ UNITS_OF += [(1e-12, 1e-12), (1e12, 1e12)]
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("scale", "unit"), UNITS_OF)
+@pytest.mark.quick("*1e-12-1.0-float32", "*1000000.0-1.0-float64")
 def test_units_of_energy_and_state_do_not_matter(dtype: str, scale: float, unit: float) -> None:
     # The solve alone, at a state that any relaxation may have found.
     stiffness, pull = np.array([[2.0, 0.7], [0.7, 0.5]]), np.array([1.0, -2.0])

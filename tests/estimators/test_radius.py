@@ -29,6 +29,7 @@ def evaluate(case: Any, estimator: Any, **options: Any) -> Any:
     ],
     ids=["deviation", "plain", "fourier", "whole circle"],
 )
+@pytest.mark.quick("plain")
 def test_an_untrusted_example_gets_a_smaller_radius(options: Any) -> None:
     case = branching(6)
     exact = evaluate(case, hp.Implicit(), **MIXED)[1]

@@ -50,6 +50,7 @@ def test_slots_bring_every_example_where_it_goes_alone(
 
 
 @pytest.mark.parametrize("batching", [SLOTS, hp.Lockstep(2)])
+@pytest.mark.quick("batching0")
 def test_nudged_examples(batching: hp.relaxation.Batching) -> None:
     """Every example under every point of a circle."""
     network, x = uneven(7)

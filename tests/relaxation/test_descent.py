@@ -85,6 +85,7 @@ def test_units_change_nothing(energy_unit: float, state_unit: float, seed: int) 
 
 @pytest.mark.parametrize("unit", [1e-9, 1e-3, 1e6])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.quick("float32-1e-09", "float64-1000000.0")
 def test_a_gradient_in_other_units(unit: float, dtype: Any) -> None:
     matrix, rest = quadratic(4, 30.0, 0)
     x = push(matrix, rest, dtype)

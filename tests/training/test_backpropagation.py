@@ -42,6 +42,7 @@ def convolved(x, w, pad):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.quick("float64")
 def test_gradient_of_a_perceptron_is_that_of_the_network_written_out(dtype):
     network = hp.mlp([6, 5, 4, 3], activation=hp.ReLU(), key=jax.random.key(0))
     network = jax.tree.map(lambda a: a.astype(dtype) if eqx.is_array(a) else a, network)

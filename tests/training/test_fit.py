@@ -133,6 +133,7 @@ def test_loss_is_the_mean_over_all_that_settled():
 
 
 @pytest.mark.parametrize("size", [4, 8])
+@pytest.mark.quick("8")
 def test_profile_leaves_out_the_step_that_compiles(network, tmp_path, size):
     # With one batch of eight the second epoch's is the first that does not compile.
     data = examples(8)

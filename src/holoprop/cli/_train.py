@@ -42,6 +42,8 @@ def follow(
         )
     if outcome is not None:
         console.print(_summary_table(outcome.last, outcome.test))
+        if outcome.last.gradient_error is not None:
+            console.print(_error_line(outcome.last, outcome.last.gradient_error), soft_wrap=True)
         if outcome.before is not None and outcome.after is not None:
             console.print(_gradient_table(outcome.before, outcome.after))
         console.print(f"Run folder: {outcome.folder.path}", soft_wrap=True)
@@ -88,14 +90,7 @@ def _epoch_line(m: training.EpochMetrics) -> str:
 
 
 def _summary_table(last: training.EpochMetrics, test: training.Evaluation | None) -> Table:
-    errors, caption = last.gradient_error, None
-    if errors is not None:
-        caption = (
-            "estimated error of an example's gradient in the last epoch: "
-            f"median {errors['median']:.0e}, mean {errors['mean']:.0e}, largest "
-            f"{errors['largest']:.0e}; not trusted, for nudges too large: {last.untrusted}"
-        )
-    table = Table(title=f"After {last.epoch} epoch{'s' if last.epoch > 1 else ''}", caption=caption)
+    table = Table(title=f"After {last.epoch} epoch{'s' if last.epoch > 1 else ''}")
     table.add_column("split")
     table.add_column("error", justify="right")
     table.add_column("loss", justify="right")
@@ -104,6 +99,14 @@ def _summary_table(last: training.EpochMetrics, test: training.Evaluation | None
     if test is not None:
         table.add_row("test", percent(test.error), f"{test.loss:.4f}")
     return table
+
+
+def _error_line(last: training.EpochMetrics, errors: dict[str, float]) -> str:
+    return (
+        "Estimated error of an example's gradient in the last epoch: "
+        f"median {errors['median']:.0e}, mean {errors['mean']:.0e}, largest "
+        f"{errors['largest']:.0e}; not trusted, for nudges too large: {last.untrusted}"
+    )
 
 
 def _gradient_table(before: runs.GradientCheck, after: runs.GradientCheck) -> Table:
