@@ -14,9 +14,7 @@ CHECKED = (
 )
 CASES = (
     "estimators/test_exactness.py::test_every_estimator_on_every_network[mlp-float32]",
-    "estimators/test_exactness.py::test_every_estimator_on_every_network[circuit-float64]",
     "estimators/test_exactness.py::test_implicit_matches_finite_differences[little_vgg]",
-    "estimators/test_radius.py::test_an_untrusted_example_gets_a_smaller_radius[plain]",
     "relaxation/test_batching.py::test_slots_bring_every_example_where_it_goes_alone",
     "training/test_fit.py::test_hopfield_network_is_trained",
 )

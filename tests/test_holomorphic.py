@@ -213,6 +213,7 @@ def one_defect(energy, state):
     ("name", "dtype"),
     [(name, np.float32) for name in table.ENERGIES] + [("mlp", float), ("circuit", float)],
 )
+@pytest.mark.quick("*-float32")
 def test_shipped_and_shared_energies_pass(name, dtype):
     """By their declaration, and by the look itself where that is taken away."""
     energy, x, y = cast(table.ENERGIES[name][0](), dtype)

@@ -123,6 +123,7 @@ def interrupted(digits, monkeypatch, *arguments, report=3, folder="run"):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
+@pytest.mark.quick("15-143", "1-129")
 def test_signal_leaves_a_run_that_goes_on(digits, whole, monkeypatch, number, code):
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     with monkeypatch.context() as patch:

@@ -234,6 +234,7 @@ def test_run_prints_its_numbers_and_ends_with_tables(run):
 CENTRED = (*SMALL, "--estimator", "centred", "--estimator.nudge", 0.4)
 
 
+@pytest.mark.slow
 def test_seed_decides_the_weights(digits, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     arguments = ("--data", digits, *CENTRED)
@@ -381,6 +382,7 @@ def test_profile_is_written_when_asked_for(digits):
     assert not Path("run/profile").exists()
 
 
+@pytest.mark.slow
 def test_auto_tolerance_and_low_precision(digits):
     # Those of the small run that fix the steps are left out.
     small = tuple(a for a in SMALL if a not in ("--free.steps", "--nudged.steps", "20"))

@@ -61,6 +61,7 @@ def test_load_is_found_from_either_place(run):
     assert weights_sha256(hp.load(str(run))) == weights_sha256(runs.load(run))
 
 
+@pytest.mark.slow
 def test_load_keeps_the_precision_of_the_run(run, mine):
     single = jax.tree.map(lambda a: a.astype(np.float32), hp.load(run))
     folder = runs.RunFolder(mine)

@@ -48,7 +48,7 @@ def cheapest(case: Any, error: float, share: float, tuning: Any, options: Any) -
 @pytest.mark.parametrize(
     "case", [five_points, circuit, pytest.param(little_vgg, marks=pytest.mark.slow)]
 )
-@pytest.mark.quick("five_points-0.001")
+@pytest.mark.slow
 def test_it_proposes_the_cheapest_circle_that_will_do(case: Any, error: float) -> None:
     network, x, y = case = more(case, 12)
     options = plain(network)

@@ -80,7 +80,7 @@ def largest(tree: Any) -> float:
 
 
 @users
-@pytest.mark.quick("chain", "xy network", "diode circuit")
+@pytest.mark.quick("diode circuit")
 def test_the_oracle_is_at_a_minimum(name: str) -> None:
     energy, x, _, state = exact(name)
     slope = jax.vmap(jax.grad(energy.energy))(state, x)
@@ -93,7 +93,7 @@ def test_the_oracle_is_at_a_minimum(name: str) -> None:
 
 
 @users
-@pytest.mark.quick("conv hopfield", "diode circuit", "retrieval", "xy network")
+@pytest.mark.quick("conv hopfield", "retrieval")
 def test_holomorphic(name: str) -> None:
     energy, x, y, state = exact(name)
     example, target, init = (jax.tree.map(lambda a: a[0], tree) for tree in (x, y, state))
@@ -117,7 +117,7 @@ ESTIMATORS = {
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in USERS]
 )
-@pytest.mark.quick("graph")
+@pytest.mark.slow
 def test_gradients(name: str) -> None:
     energy, x, y, state = exact(name)
     user = USERS[name]

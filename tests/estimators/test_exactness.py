@@ -230,7 +230,7 @@ def test_mean_of_the_parts_is_both() -> None:
 
 
 @pytest.mark.parametrize("case", [five_points, squared_error_mlp, little_vgg, hopfield, circuit])
-@pytest.mark.quick("five_points", "circuit", "hopfield")
+@pytest.mark.quick("five_points", "circuit")
 def test_implicit_matches_finite_differences(case: Callable[[], Any]) -> None:
     network, x, y = case()
     relaxation = plain(network)["free"]
@@ -274,6 +274,7 @@ def test_implicit_matches_a_dense_solve_of_the_map() -> None:
     assert error(ravel_pytree(gradient(network, x, labels, hp.Implicit()))[0], total) <= 1e-10
 
 
+@pytest.mark.slow
 def test_implicit_matches_a_dense_solve_of_the_energy() -> None:
     # dL/dtheta = dl/dtheta - (d^2E/dtheta ds) H^-1 dl/ds, with the Hessian H as a matrix.
     network, x, y = circuit()
@@ -305,6 +306,7 @@ def test_unrolled_becomes_implicit(case: Callable[[], Any]) -> None:
 # Float32 -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_float32_on_real_digits(digits: Any) -> None:
     x, labels = digits
     network = hp.mlp([784, 256, 256, 10], weight_std=0.05, key=jax.random.key(0))
@@ -395,7 +397,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("case", ALL, indirect=True)
-@pytest.mark.quick("mlp-float64", "mlp-float32", "circuit-float64")
+@pytest.mark.quick("mlp-float32", "circuit-float64")
 def test_every_estimator_on_every_network(case: Any) -> None:
     (network, x, y), exact, precision = case
     # With the precision's own tolerance.

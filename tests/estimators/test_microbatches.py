@@ -24,6 +24,7 @@ def case(batch: int) -> tuple[Any, Any, Any]:
 @pytest.mark.parametrize(
     "estimator", [hp.Holomorphic(0.3, 4), hp.Implicit()], ids=["hep", "implicit"]
 )
+@pytest.mark.quick("implicit")
 def test_microbatches_make_the_whole(estimator: Any) -> None:
     exact = {"estimator": estimator, "free": hp.Anderson(), "nudged": hp.Anderson()}
     (loss, aux), grads = hp.value_and_grad(*case(12), **exact)

@@ -144,6 +144,7 @@ def test_the_network_decides() -> None:
     assert [loops(network, "cpu") for network in (small(), medium(), large())] == [1, 3, 2]
 
 
+@pytest.mark.slow
 def test_the_platform_decides_and_not_the_default_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """One traced program, placed on either; in a process that has both."""
     monkeypatch.setattr("holoprop._platform.backends", lambda: {"cpu": None, "cuda": None})

@@ -73,6 +73,7 @@ def test_gradient_of_a_perceptron_is_that_of_the_network_written_out(dtype):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 10.0])
+@pytest.mark.quick("1.0")
 def test_gradient_of_a_convolutional_network_is_that_of_the_network_written_out(temperature):
     network = hp.vgg(
         [3, 4],
