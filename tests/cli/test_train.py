@@ -100,7 +100,8 @@ def test_run_leaves_its_files_and_no_others(run):
 def test_config_holds_everything_that_was_set(run, digits):
     folder, _ = run
     expected = {"preset": "mnist-subset"} | as_json(presets()["mnist-subset"].config)
-    expected |= {"data": str(digits), "output": str(folder), "epochs": 2, "validation": 0.25}
+    expected["data"] |= {"source": str(digits)}
+    expected |= {"output": str(folder), "epochs": 2, "validation": 0.25}
     expected["network"] |= {"sizes": [784, 12, 8, 10], "weight_std": 0.1}
     for phase, max_steps in (("free", 200), ("nudged", 60)):
         fixed = {"type": "Sequential", "steps": 20, "tolerance": None, "max_steps": max_steps}

@@ -142,11 +142,23 @@ def test_evaluate_takes_other_data_and_splits(run, digits):
     assert answer.out.startswith(f"train  error {100 * found.error:.2f} %")
 
 
+def test_evaluate_maps_classes_by_name(run):
+    subset = load_images(None, "test")
+    images, labels = subset.images[:20], subset.labels[:20]
+    names = [str(n) for n in reversed(range(10))]
+    write_split(Path("same/test.parquet"), images, labels, names=names[::-1])
+    write_split(Path("swapped/test.parquet"), images, 9 - labels, names=names)
+    answers = [call("evaluate", run, "--data", name) for name in ("same", "swapped")]
+    assert answers[0].code == 0
+    assert answers[0] == answers[1]
+
+
 def test_evaluate_refuses_data_that_do_not_fit(run):
     subset = load_images(None, "test")
-    names = [str(n) for n in (1, 0, *range(2, 10))]
-    write_split(Path("swapped/test.parquet"), subset.images[:20], subset.labels[:20], names=names)
-    refuses("evaluate", run, "--data", "swapped", words=("classes 1, 0, 2", "same order"))
+    names = [str(n) for n in range(10)]
+    names[subset.labels[0]] = "eleven"
+    write_split(Path("other/test.parquet"), subset.images[:20], subset.labels[:20], names=names)
+    refuses("evaluate", run, "--data", "other", words=("class 'eleven'", "does not have"))
     blank = np.zeros((20, 8, 8), np.uint8)
     write_split(Path("small/test.parquet"), blank, np.arange(20) % 10)
     refuses("evaluate", run, "--data", "small", words=("(8, 8)", "784"))

@@ -26,7 +26,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import holoprop.data
-from holoprop.data import ImageSet, hold_out, load_images, split_names
+from holoprop.data import (
+    ImageSet,
+    UnlabelledError,
+    as_colour,
+    as_grey,
+    hold_out,
+    load_images,
+    split_names,
+)
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 5, 4), dtype=np.uint8)
@@ -48,6 +56,7 @@ def network_attempts(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     cache = str(tmp_path_factory.mktemp("cache"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
     return attempts
 
 
@@ -280,7 +289,7 @@ def test_formats_and_grey_levels_may_mix(tmp_path):
     check(load_images(tmp_path, "train"), np.stack(expected))
 
 
-def test_a_folder_is_read_without_network_or_cache(tmp_path):
+def test_a_folder_is_read_without_network(tmp_path):
     write(tmp_path / "mine" / "train.parquet")
     home = tmp_path / "home"
     home.mkdir()
@@ -304,7 +313,9 @@ print(split_names(sys.argv[1]), load_images(sys.argv[1], "train").images.shape)
         check=False,
     )
     assert result.stdout == "('train',) (6, 5, 4)\n", result.stderr
-    assert list(home.rglob("*")) == []
+    # Decoded images are kept, and nothing else.
+    kept = {file.relative_to(home).parts[:3] for file in home.rglob("*") if file.is_file()}
+    assert kept == {(".cache", "holoprop", "images")}
 
 
 # Folders that cannot be used
@@ -385,9 +396,9 @@ def test_files_that_do_not_fit_together(tmp_path):
 def test_other_columns(tmp_path):
     write(tmp_path / "a" / "train.parquet", image_column="picture")
     write(tmp_path / "b" / "train.parquet", label_column="digit")
-    columns = r"has the columns \['picture', 'label'\], and none is called 'image' or 'img'; rename"
+    columns = r"has the columns \['picture', 'label'\], and none is called 'image' or 'img'; name"
     refused(columns, tmp_path / "a")
-    columns = r"\['image', 'digit'\], and none is called 'label' or 'fine_label'; rename"
+    columns = r"\['image', 'digit'\], and none is called 'label' or 'fine_label'; name"
     refused(columns, tmp_path / "b")
 
 
@@ -401,10 +412,10 @@ def test_columns_of_other_types(tmp_path):
     (tmp_path / "a").mkdir()
     pq.write_table(table, tmp_path / "a" / "train.parquet")
     refused("column 'image' of .* holds list<.*>; store the images with", tmp_path / "a")
-    table = pa.table({"image": cells(GREY[:1]), "label": ["ant"]})
+    table = pa.table({"image": cells(GREY[:1]), "label": [0.5]})
     (tmp_path / "b").mkdir()
     pq.write_table(table, tmp_path / "b" / "train.parquet")
-    refused("column 'label' of .* holds string; labels must be integers", tmp_path / "b")
+    refused("column 'label' of .* holds double; labels must be names, or", tmp_path / "b")
 
 
 def test_no_rows(tmp_path):
@@ -432,15 +443,198 @@ def test_broken_image_is_named(tmp_path, cell):
 def test_images_of_different_sizes(tmp_path):
     write(tmp_path / "train.parquet", cells([*GREY[:5], GREY[5, :4]]))
     message = (
-        r"the image in row 5 of .* has height and width \(4, 4\), and the first has \(5, 4\); res"
+        r"the image in row 5 of .* has height and width \(4, 4\), and the first has \(5, 4\); cho"
     )
     refused(message, tmp_path)
 
 
+def stored(tmp_path, *images, labels=(0, 1, 2, 1, 2, 0)):
+    """The set that some encoded images make."""
+    write(tmp_path / "train.parquet", [{"bytes": i, "path": None} for i in images], labels)
+
+
 def test_image_of_16_bits(tmp_path):
-    deep = {"bytes": encoded(GREY[0].astype(np.uint16)), "path": None}
-    write(tmp_path / "train.parquet", [deep, *cells(GREY[1:])])
-    refused("the image in row 0 of .* has Pillow's mode 'I;16'; convert the images", tmp_path)
+    deep = GREY[0].astype(np.uint16) * 257
+    stored(tmp_path, encoded(deep), *(encoded(pixels) for pixels in GREY[1:]))
+    found = load_images(tmp_path, "train")
+    check(found, labels=[0, 1, 2, 1, 2, 0])
+    assert found.changes == (f"1 of 6 images of {tmp_path.name} train brought from 16 bits to 8",)
+
+
+def test_numbers_of_more_bits_are_refused(tmp_path):
+    deep = np.full((5, 4), 70000, np.int32)
+    stored(tmp_path, encoded(deep, "TIFF"), labels=[0])
+    refused("the image in row 0 of .* its numbers go from 70000 to 70000, not from 0 to", tmp_path)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_transparent_images_are_laid_on_white(tmp_path, grey):
+    solid = GREY[0] if grey else COLOUR[0]
+    alpha = np.full((5, 4), 255, np.uint8)
+    alpha[0] = 0
+    layers = np.dstack([solid, alpha])
+    stored(tmp_path, encoded(layers), encoded(solid), labels=[0, 1])
+    found = load_images(tmp_path, "train")
+    expected = solid.copy()
+    expected[0] = 255
+    np.testing.assert_array_equal(found.images, [expected, solid])
+    assert "1 of 2 images of" in found.changes[0]
+    assert "laid on white" in found.changes[0]
+
+
+def test_opaque_layers_change_nothing(tmp_path):
+    stored(tmp_path, encoded(np.dstack([COLOUR[0], np.full((5, 4), 255, np.uint8)])), labels=[0])
+    found = load_images(tmp_path, "train")
+    np.testing.assert_array_equal(found.images, COLOUR[:1])
+    assert found.changes == ()
+
+
+def test_palette_with_a_transparent_colour(tmp_path):
+    image = Image.new("P", (4, 5), 1)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((0, 0), 0)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", transparency=0)
+    stored(tmp_path, buffer.getvalue(), labels=[0])
+    expected = np.full((5, 4, 3), (0, 0, 255), np.uint8)
+    expected[0, 0] = 255
+    np.testing.assert_array_equal(load_images(tmp_path, "train").images, expected[None])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF"])
+def test_images_are_turned_upright(tmp_path, orientation, image_format):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    lossless = {"lossless": True} if image_format == "WEBP" else {}
+    Image.fromarray(COLOUR[0]).save(buffer, image_format, exif=exif, **lossless)
+    stored(tmp_path, buffer.getvalue(), labels=[0])
+    found = load_images(tmp_path, "train")
+    # From the EXIF standard: where the stored rows and columns lie.
+    upright = {
+        1: COLOUR[0],
+        2: COLOUR[0][:, ::-1],
+        3: COLOUR[0][::-1, ::-1],
+        4: COLOUR[0][::-1],
+        5: COLOUR[0].swapaxes(0, 1),
+        6: COLOUR[0][::-1].swapaxes(0, 1),
+        7: COLOUR[0][::-1, ::-1].swapaxes(0, 1),
+        8: COLOUR[0][:, ::-1].swapaxes(0, 1),
+    }[orientation]
+    np.testing.assert_array_equal(found.images, upright[None])
+    assert bool(found.changes) == (orientation != 1 and image_format != "TIFF")
+
+
+def test_sizes_are_made_one(tmp_path):
+    wide = np.zeros((6, 18), np.uint8)
+    wide[:, 2:16] = 200
+    stored(tmp_path, encoded(wide), encoded(GREY[0]), encoded(wide[:3, :3]), labels=[0, 1, 2])
+    found = load_images(tmp_path, "train", size=3)
+    assert found.images.shape == (3, 3, 3)
+    # Cut around the centre.
+    np.testing.assert_array_equal(found.images[0], np.full((3, 3), 200))
+    np.testing.assert_array_equal(found.images[2], wide[:3, :3])
+    assert found.changes == (
+        f"2 of 3 images of {tmp_path.name} train cut to squares and scaled to 3 x 3",
+    )
+    with pytest.raises(ValueError, match="size must be 1 or more; got 0"):
+        load_images(tmp_path, "train", size=0)
+
+
+def test_columns_by_name(tmp_path):
+    write(tmp_path / "train.parquet", image_column="picture", label_column="kind")
+    check(load_images(tmp_path, "train", image="picture", label="kind"))
+    with pytest.raises(
+        ValueError, match=r"none is called 'photo'; name the column .*--data\.image"
+    ):
+        load_images(tmp_path, "train", image="photo", label="kind")
+
+
+def test_labels_that_are_words(tmp_path):
+    words = [NAMES[label] for label in LABELS]
+    pq.write_table(pa.table({"image": cells(GREY), "label": words}), tmp_path / "train.parquet")
+    check(load_images(tmp_path, "train"))
+
+
+def test_files_with_their_classes_in_another_order_are_mapped_by_name(tmp_path):
+    other = ("cat", "ant", "bee")
+    labels = [other.index(NAMES[label]) for label in LABELS[4:]]
+    write(tmp_path / "train-00000-of-00002.parquet", cells(GREY[:4]), LABELS[:4])
+    write(tmp_path / "train-00001-of-00002.parquet", cells(GREY[4:]), labels, names=other)
+    check(load_images(tmp_path, "train"))
+
+
+def test_files_with_other_classes(tmp_path):
+    write(tmp_path / "train-00000-of-00002.parquet", cells(GREY[:4]), LABELS[:4])
+    two = write(
+        tmp_path / "train-00001-of-00002.parquet", cells(GREY[4:]), [0, 1], names=("ant", "dog")
+    )
+    refused("file 2 of split 'train' of .* has images of class 'dog' .*, which the first", tmp_path)
+    write(two, cells(GREY[4:]), [0, 1], names=None)
+    refused("some files of split 'train' .* declare class names and others do not", tmp_path)
+
+
+def test_grey_and_colour():
+    shades = np.stack([np.asarray(Image.fromarray(pixels).convert("L")) for pixels in COLOUR])
+    np.testing.assert_array_equal(as_grey(COLOUR), shades)
+    np.testing.assert_array_equal(as_grey(as_colour(GREY)), GREY)
+
+
+def test_classes_of_another_set():
+    own = ImageSet(GREY, np.array(LABELS, np.int32), NAMES, "own")
+    mapped = own.with_classes(("cat", "bee", "ant", "dog"), "the other")
+    assert [mapped.class_names[label] for label in mapped.labels] == [NAMES[i] for i in LABELS]
+    with pytest.raises(
+        ValueError, match=r"own has images of class 'bee' \(the first in row 0\), wh"
+    ):
+        own.with_classes(("ant", "cat"), "the other")
+    with pytest.raises(ValueError, match="the other has two classes named 'ant'"):
+        own.with_classes(("ant", "ant", "bee", "cat"), "the other")
+
+
+@pytest.mark.parametrize("labels", [[-1] * 6, [None] * 6])
+def test_unlabelled_split(tmp_path, labels):
+    write(tmp_path / "test.parquet", labels=labels)
+    refused("split 'test' of .* has no labels", tmp_path, "test", error=UnlabelledError)
+
+
+def write_files(folder, images=COLOUR):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, pixels in enumerate(images):
+        (folder / f"{number}.png").write_bytes(encoded(pixels))
+
+
+def test_splits_are_no_classes(tmp_path):
+    write_files(tmp_path / "train")
+    write_files(tmp_path / "test")
+    refused("has its images in test, train without folders for the classes; put them", tmp_path)
+
+
+def test_one_class_is_a_class(tmp_path):
+    write_files(tmp_path / "train" / "ant")
+    write_files(tmp_path / "test" / "ant")
+    with pytest.raises(ValueError, match="none is called 'label'"):
+        load_images(tmp_path, "train")
+
+
+def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
+    write_files(tmp_path / "train" / "ant")
+    write_files(tmp_path / "train" / "bee")
+    hidden = str(tmp_path / "train" / "bee" / "3.png")
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != hidden and may(path, mode))
+    refused(r"bee/3.png' cannot be read \(Permission denied\); give yourself the perm", tmp_path)
+    monkeypatch.setattr(os, "access", may)
+    scan = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("bee"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    refused(r"bee' cannot be read \(Permission denied\); give yourself the permission", tmp_path)
 
 
 @pytest.mark.parametrize("label", [-1, 3, 2**40])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from terminal import write_digits
 
-from holoprop.runs import InputConfig, TrainConfig
+from holoprop.runs import DataConfig, InputConfig, TrainConfig
 from holoprop.runs._images import AugmentImages, PrepareImages, load_splits, scale_images
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3)).astype(np.uint8)
@@ -112,12 +112,14 @@ def digits(tmp_path_factory):
     return str(write_digits(tmp_path_factory.mktemp("digits"), train=200, test=60))
 
 
+def split(source, **settings):
+    found = load_splits(TrainConfig(data=DataConfig(source), **settings))
+    return found.train, found.validation, found.test
+
+
 @pytest.mark.parametrize("validation", [0.0, 0.5])
 def test_images_of_each_split_are_at_most_so_many_and_evenly_from_the_classes(digits, validation):
-    some, full = (
-        load_splits(TrainConfig(data=digits, images=images, validation=validation))
-        for images in (50, None)
-    )
+    some, full = (split(digits, images=n, validation=validation) for n in (50, None))
     for part, whole in zip(some, full, strict=True):
         assert len(part) == 50
         shares = 50 * np.bincount(whole.labels, minlength=10) / len(whole)
@@ -126,13 +128,11 @@ def test_images_of_each_split_are_at_most_so_many_and_evenly_from_the_classes(di
 
 
 def test_fewer_images_are_some_of_the_same_split(digits):
-    some, full = (
-        load_splits(TrainConfig(data=digits, images=n, validation=0.5)) for n in (30, None)
-    )
+    some, full = (split(digits, images=n, validation=0.5) for n in (30, None))
     for part, whole in zip(some, full, strict=True):
         assert {i.tobytes() for i in part.images} <= {i.tobytes() for i in whole.images}
 
 
 def test_more_images_than_there_are_means_all(digits):
-    counts = [len(part) for part in load_splits(TrainConfig(data=digits, images=100))]
+    counts = [len(part) for part in split(digits, images=100)]
     assert counts == [100, 20, 60]

@@ -21,7 +21,7 @@ def test_default_preset_is_the_packaged_subset():
     name, preset = next(iter(presets().items()))
     config = preset.config
     assert name == "mnist-subset"
-    assert config.data is None
+    assert config.data.source is None
     assert config.network.sizes == (784, 256, 256, 10)
     assert isinstance(config.estimator, hp.Holomorphic)
     assert (config.estimator.radius, config.estimator.points) == (0.05, 8)
@@ -55,7 +55,7 @@ def test_settings_of_table_3(name):
     assert config.estimator == estimator
     assert (config.free.steps, config.nudged.steps) == (free, nudged)
     assert config.free.noise == config.nudged.noise == noise
-    assert (config.data, config.validation) == ("ylecun/mnist", 0)
+    assert (config.data.source, config.validation) == ("ylecun/mnist", 0)
     assert (config.epochs, config.batch_size) == (50, 20)
     assert config.optimiser == OptimiserConfig(learning_rate=0.05)
     assert config.network == Mlp(sizes=(784, 256, 256, 10), activation=hp.ShiftedSigmoid())
@@ -82,7 +82,7 @@ def test_settings_of_table_5(data, batch, decay, classes, normal, method):
         learning_rates=rates, schedule="cosine-by-epoch", momentum=0.9, weight_decay=decay
     )
     assert (config.epochs, config.batch_size, config.validation) == (90, batch, 0)
-    assert config.data.endswith(data)
+    assert config.data.source.endswith(data)
     mean, std = normal
     assert config.inputs.mean == mean
     np.testing.assert_allclose(config.inputs.std, 1.5 * np.array(std), rtol=1e-12)

@@ -72,15 +72,17 @@ def parse(draft: Draft, arguments: Sequence[str], *, prog: str, description: str
 
 
 def _in_full(arguments: Sequence[str]) -> list[str]:
-    """Short forms written out: a network by its factory, and an optimiser by its name alone."""
+    """Short forms written out: data by their source, a network by its factory, and so on."""
     full: list[str] = []
     for argument in arguments:
         option, given, value = argument.partition("=")
-        if option in ("--network", "--optimiser") and given:
+        if option in ("--data", "--network", "--optimiser") and given:
             full += [option, value]
         else:
             full.append(argument)
     for index, option in enumerate(full):
+        if option == "--data":
+            full[index] = "--data.source"
         if option == "--optimiser":
             full[index] = "--optimiser.name"
         if option == "--network" and ":" in "".join(full[index + 1 : index + 2]):

@@ -54,7 +54,8 @@ def _table(presets: dict[str, runs.Preset]) -> Table:
 
 
 def _data(config: runs.TrainConfig) -> str:
-    return "mnist_subset" if config.data is None else config.data.rpartition("/")[2]
+    source = config.data.source
+    return "mnist_subset" if source is None else source.rpartition("/")[2]
 
 
 def _network(network: runs.AbstractNetwork) -> str:

@@ -26,6 +26,8 @@ class ImageSet:
         labels: int32 [n], each in 0..len(class_names)-1.
         class_names: one name for each class.
         name: what to call the set in messages and records, for example "mnist train".
+        changes: what was made of the stored images, in words, for example "3 of 60 images turned
+            upright, as their EXIF orientation says". Default nothing.
 
     Raises:
         ValueError: a shape, dtype or label is not as above, or there is no image.
@@ -42,6 +44,7 @@ class ImageSet:
     labels: np.ndarray = dataclasses.field(repr=False)
     class_names: tuple[str, ...]
     name: str
+    changes: tuple[str, ...] = dataclasses.field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         shape = self.images.shape
@@ -63,6 +66,65 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def with_classes(self, class_names: tuple[str, ...], whose: str) -> "ImageSet":
+        """The same images, with labels that count the classes of another set.
+
+        Arguments:
+            class_names: of the other set, in its order.
+            whose: what to call that set in a message.
+
+        Raises:
+            ValueError: an image is of a class that the other set does not have.
+
+        Example:
+            >>> images, labels = np.zeros((2, 28, 28), np.uint8), np.array([1, 0], np.int32)
+            >>> one = ImageSet(images, labels, class_names=("off", "on"), name="blank")
+            >>> one.with_classes(("on", "off"), "another").labels
+            array([0, 1], dtype=int32)
+        """
+        if self.class_names == class_names:
+            return self
+        labels = relabelled(self.labels, self.class_names, class_names, self.name, whose)
+        return dataclasses.replace(self, labels=labels, class_names=class_names)
+
+
+def relabelled(
+    labels: np.ndarray,
+    class_names: tuple[str, ...],
+    others: tuple[str, ...],
+    name: str,
+    whose: str,
+) -> np.ndarray:
+    """Labels int32 [n] of some classes as those of others with the same names.
+
+    Arguments:
+        labels: of the classes `class_names`.
+        class_names: by which they are counted.
+        others: by which they shall be counted.
+        name: what to call the images in a message.
+        whose: what to call the owner of the other classes.
+
+    Raises:
+        ValueError: an image is of a class that is not among the others, or two have one name.
+    """
+    for owner, names in ((name, class_names), (whose, others)):
+        if len(set(names)) < len(names):
+            twice = next(n for n in names if names.count(n) > 1)
+            raise ValueError(
+                f"{owner} has two classes named {twice!r}, and {name} and {whose} do not have the "
+                "same classes in the same order; give each class a name of its own"
+            )
+    index = {other: number for number, other in enumerate(others)}
+    lookup = np.array([index.get(own, -1) for own in class_names], np.int32)
+    mapped = lookup[labels]
+    if np.any(mapped < 0):
+        row = int(np.argmax(mapped < 0))
+        raise ValueError(
+            f"{name} has images of class {class_names[labels[row]]!r} (the first in row {row}), "
+            f"which {whose} does not have; its classes are {', '.join(others)}"
+        )
+    return mapped
 
 
 def hold_out(
@@ -145,4 +207,6 @@ def _shares(sizes: np.ndarray, count: int) -> np.ndarray:
 
 
 def _take(image_set: ImageSet, rows: np.ndarray, name: str) -> ImageSet:
-    return ImageSet(image_set.images[rows], image_set.labels[rows], image_set.class_names, name)
+    return dataclasses.replace(
+        image_set, images=image_set.images[rows], labels=image_set.labels[rows], name=name
+    )

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import errno
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ import datasets
 import datasets.config as datasets_config
 import pyarrow as pa
 import pyarrow.parquet as pq
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
@@ -49,8 +52,12 @@ class Source:
         # What a hub data set declares, or, for a folder, what its file names say.
         return tuple(self.builder.info.splits or self._files)
 
-    def read(self, split: str) -> pa.Table:
-        """The rows of one split, images still encoded, with the features in the schema."""
+    def read(self, split: str) -> list[pa.Table]:
+        """The rows of one split, images still encoded, with the features in the schemas.
+
+        A table for each parquet file of a folder, because each declares classes of its own; one for
+        anything else.
+        """
         if split not in self.splits:
             raise ValueError(
                 f"{self.described} has no split {split!r}; its splits are: {', '.join(self.splits)}"
@@ -61,6 +68,11 @@ class Source:
         if parquet and not any(rows[file] for file in parquet):
             raise ValueError(self._no_rows(split))
         try:
+            if parquet and len(parquet) == len(self._files[split]):
+                tables = [pq.read_table(file) for file in parquet if rows[file]]
+                if len({tuple((f.name, str(f.type)) for f in t.schema) for t in tables}) > 1:
+                    raise ValueError("its files have different columns")
+                return tables
             tables = list(self._tables(split))
         except Exception as error:
             for file in parquet:
@@ -71,7 +83,34 @@ class Source:
             ) from error
         if not tables:
             raise ValueError(self._no_rows(split))
-        return pa.concat_tables(tables)
+        return [pa.concat_tables(tables)]
+
+    def fingerprint(self, split: str) -> str | None:
+        """A name for the contents of a split, or None for what comes with the package."""
+        digest = hashlib.blake2b(digest_size=16)
+        if not self.local:
+            digest.update(f"{self.builder.cache_dir} {split}".encode())
+            return digest.hexdigest()
+        files = self._files.get(split, [])
+        if all(_PACKAGED in Path(file).parents for file in files):
+            return None
+        for file in files:
+            digest.update("/".join(Path(file).parts[-3:]).encode(errors="surrogateescape"))
+            with open(file, "rb") as stream:
+                digest.update(hashlib.file_digest(stream, hashlib.blake2b).digest())
+        return digest.hexdigest()
+
+    def check_class_folders(self) -> None:
+        """Raise `ValueError` where the folders of the splits would be taken for classes."""
+        if not _reads_images(self.builder):
+            return
+        folders = [{Path(file).parent for file in files} for files in self._files.values()]
+        whole = {folder.parent for split in folders for folder in split}
+        if len(folders) > 1 and len(whole) == 1 and all(len(split) == 1 for split in folders):
+            raise ValueError(
+                f"{self.described} has its images in {', '.join(sorted(self._files))} without "
+                "folders for the classes; put them in train/CLASS/ and test/CLASS/"
+            )
 
     @property
     def _files(self) -> dict[str, list[str]]:
@@ -111,6 +150,32 @@ def open_source(source: str | os.PathLike[str] | None) -> Source:
     return _open_hub(source)
 
 
+def _reads_images(builder: datasets.DatasetBuilder) -> bool:
+    """Whether a folder holds image files, and no file that says of which class they are."""
+    files = builder.config.data_files or {}
+    names = {Path(file).name for split in files.values() for file in split}
+    described = any(name.startswith("metadata.") for name in names)
+    return isinstance(builder, ImageFolder) and not described
+
+
+def _check_readable(folder: Path) -> None:
+    """Raise `ValueError` where a file or folder would be passed over for want of permission."""
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(
+            f"{error.filename!r} cannot be read ({error.strerror}); give yourself the permission, "
+            "or leave it out of the data folder"
+        ) from error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        # What is hidden is nobody's data.
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            file = os.path.join(parent, name)
+            if not name.startswith(".") and not os.access(file, os.R_OK):
+                refuse(PermissionError(errno.EACCES, os.strerror(errno.EACCES), file))
+
+
 def _is_path(source: str) -> bool:
     # A name on the hub has at most one slash, inside: "mnist" or "ylecun/mnist".
     return source.startswith((".", "~")) or os.path.isabs(source) or source.count("/") > 1
@@ -127,6 +192,7 @@ def _open_folder(folder: Path) -> Source:
             f"{described} has one of the characters * ? [ ] in its full path {absolute!r}, which "
             "`datasets` cannot read; rename it or give a copy elsewhere"
         )
+    _check_readable(folder)
     try:
         # The reader leaves a lock file in its cache folder, and nothing else.
         with tempfile.TemporaryDirectory() as scratch:
@@ -141,7 +207,9 @@ def _open_folder(folder: Path) -> Source:
             f"{described} cannot be read ({_brief(error)}); give a folder that holds only "
             "train.parquet and test.parquet"
         ) from error
-    return Source(Path(absolute).name, described, builder, local=True)
+    found = Source(Path(absolute).name, described, builder, local=True)
+    found.check_class_folders()
+    return found
 
 
 def _open_hub(name: str) -> Source:

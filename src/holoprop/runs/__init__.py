@@ -10,6 +10,7 @@ belong to `holoprop.training`; parsing and drawing on the terminal to `holoprop.
 from holoprop.runs._config import (
     EQUILIBRIUM_SETTINGS,
     CheckpointConfig,
+    DataConfig,
     InputConfig,
     TrainConfig,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "AbstractNetwork",
     "CheckpointConfig",
     "Custom",
+    "DataConfig",
     "GradientCheck",
     "InputConfig",
     "InterruptedRunError",

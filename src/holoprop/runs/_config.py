@@ -13,6 +13,29 @@ EQUILIBRIUM_SETTINGS = ("estimator", "free", "nudged")
 
 
 @dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where images come from, and how they are read.
+
+    Attributes:
+        source: A folder with train and test parquet files, or with images in train/CLASS and
+            test/CLASS; or a hub name; default the MNIST subset that comes with holoprop.
+        image: The column with the images; default image or img.
+        label: The column with the labels; default label or fine_label.
+        size: Height and width to which images are cut and scaled, 1 or more; default none: all must
+            have one size.
+    """
+
+    source: str | None = None
+    image: str | None = None
+    label: str | None = None
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size must be 1 or more; got {self.size}.")
+
+
+@dataclasses.dataclass(frozen=True)
 class InputConfig:
     """How images enter the network: from bytes to numbers from 0 to 1, and then as set here.
 
@@ -80,10 +103,9 @@ class TrainConfig:
     """A training run.
 
     Attributes:
-        data: Folder with train and test parquet files, or a hub name; default the MNIST subset that
-            comes with holoprop.
-        validation: Share of the training split that is held out; 0 to validate on the test split,
-            as the paper does.
+        data: Where images come from, and how they are read.
+        validation: Share of the training split that is held out, unless the data have a validation
+            split of their own; 0 to validate on the test split, as the paper does.
         images: Images of the training split, at most, evenly from its classes, and of the other
             splits each; default all.
         epochs: Passes over the training split.
@@ -109,7 +131,7 @@ class TrainConfig:
         checkpoints: When the run is saved, so that it can go on after an interruption.
     """
 
-    data: str | None = None
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
     validation: float = 0.1
     images: int | None = None
     epochs: int = 10

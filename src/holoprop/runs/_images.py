@@ -1,42 +1,137 @@
 """The images of a run: its splits, and their way into the network."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from holoprop.data import ImageSet, hold_out, load_images, split_names
-from holoprop.runs._config import InputConfig, TrainConfig
+from holoprop.data import (
+    ImageSet,
+    UnlabelledError,
+    as_colour,
+    as_grey,
+    hold_out,
+    load_images,
+    split_names,
+)
+from holoprop.runs._config import DataConfig, InputConfig, TrainConfig
 from holoprop.runs._networks import AbstractNetwork, Vgg
 from holoprop.training import Examples
 
+# What `datasets` calls a split in a folder `val`, `valid` or `validation`.
+_VALIDATION = "validation"
 
-def load_splits(config: TrainConfig) -> tuple[ImageSet, ImageSet, ImageSet | None]:
-    """Training, validation and test images; the test split is None where there is none."""
-    names = split_names(config.data)
-    train_images = load_images(config.data, "train")
-    test_images = load_images(config.data, "test") if "test" in names else None
-    validation_images = test_images
-    if config.validation > 0:
-        held = round(config.validation * len(train_images))
-        if not 0 < held < len(train_images):
-            raise ValueError(
-                f"--validation {config.validation} holds out {held} of {len(train_images)} images: "
-                "choose a share that leaves some on both sides."
-            )
-        train_images, validation_images = hold_out(
-            train_images, fraction=config.validation, seed=config.seed
-        )
-    if validation_images is None:
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The images of a run, with labels that count the classes of the training split.
+
+    Attributes:
+        train: To learn from.
+        validation: To choose by.
+        test: To report alone, or None where there are none with labels.
+        notes: Sentences on what was done to them, for people.
+    """
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet | None
+    notes: tuple[str, ...]
+
+
+def load_splits(config: TrainConfig, on_warning: Callable[[str], None] | None = None) -> Splits:
+    """Read the splits of a run.
+
+    Arguments:
+        config: Of the run.
+        on_warning: As for `load_images`.
+
+    Raises:
+        FileNotFoundError: If there are no such data.
+        ValueError: If they cannot be used, or there is nothing to validate on.
+    """
+    data, notes = config.data, []
+    names = split_names(data.source)
+    train = load_split(data, "train", config.network, on_warning)
+    whose = train.name
+
+    def other(split: str) -> ImageSet:
+        found = load_split(data, split, config.network, on_warning)
+        return found.with_classes(train.class_names, whose)
+
+    test = None
+    if "test" in names:
+        try:
+            test = other("test")
+        except UnlabelledError as error:
+            if config.validation == 0:
+                raise ValueError(f"{error}: validate on a share of the training split.") from error
+            notes.append(f"{error}, so there will be no test.")
+    if config.validation == 0:
+        validation = test
+    elif _VALIDATION in names:
+        validation = other(_VALIDATION)
+        notes.append(f"Validated on the data's own {len(validation)} validation images.")
+    else:
+        train, validation = _held_out(train, config)
+    if validation is None:
         raise ValueError(
-            f"{config.data} has no test split to validate on (it has {', '.join(names)}): hold a "
+            f"{data.source} has no test split to validate on (it has {', '.join(names)}): hold a "
             "share of the training split out, for instance --validation 0.1."
         )
-    return (
-        _at_most(train_images, config),
-        _at_most(validation_images, config),
-        None if test_images is None else _at_most(test_images, config),
+    changes = {c: None for part in (train, validation, test) if part for c in part.changes}
+    return Splits(
+        _at_most(train, config),
+        _at_most(validation, config),
+        None if test is None else _at_most(test, config),
+        (*notes, *(f"{change}." for change in changes)),
     )
+
+
+def load_split(
+    data: DataConfig,
+    split: str,
+    network: AbstractNetwork,
+    on_warning: Callable[[str], None] | None = None,
+) -> ImageSet:
+    """One split, grey or in colour as a network takes it where its size leaves no doubt."""
+    found = load_images(
+        data.source,
+        split,
+        image=data.image,
+        label=data.label,
+        size=data.size,
+        on_warning=on_warning,
+    )
+    images = as_taken(found.images, network)
+    if images is found.images:
+        return found
+    kind = "RGB" if images.ndim == 4 else "grey"
+    change = f"all images of {found.name} made {kind}, as the network takes them"
+    return dataclasses.replace(found, images=images, changes=(*found.changes, change))
+
+
+def as_taken(images: np.ndarray, network: AbstractNetwork) -> np.ndarray:
+    """Images [n, height, width, ...] with one channel or three, as a network of that size takes."""
+    channels = network.image_channels(images.shape[1:3])
+    if images.ndim == 3 and channels == 3:
+        return as_colour(images)
+    if images.ndim == 4 and channels == 1:
+        return as_grey(images)
+    return images
+
+
+def _held_out(images: ImageSet, config: TrainConfig) -> tuple[ImageSet, ImageSet]:
+    """A training and a validation part."""
+    held = round(config.validation * len(images))
+    if not 0 < held < len(images):
+        raise ValueError(
+            f"--validation {config.validation} holds out {held} of {len(images)} images: choose a "
+            "share that leaves some on both sides."
+        )
+    return hold_out(images, fraction=config.validation, seed=config.seed)
 
 
 def _at_most(images: ImageSet, config: TrainConfig) -> ImageSet:

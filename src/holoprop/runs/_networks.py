@@ -23,6 +23,14 @@ class AbstractNetwork(abc.ABC):
     def check(self, name: str, shape: tuple[int, ...], classes: int) -> None:
         """Raise `ValueError` where images do not fit, before anything is compiled."""
 
+    def image_channels(self, size: tuple[int, ...]) -> int | None:
+        """How many channels images of a size must have, or None where it does not say.
+
+        Arguments:
+            size: Height and width.
+        """
+        return None
+
 
 @dataclasses.dataclass(frozen=True)
 class Mlp(AbstractNetwork):
@@ -50,13 +58,20 @@ class Mlp(AbstractNetwork):
             key=jax.random.key(seed),
         )
 
+    def image_channels(self, size: tuple[int, ...]) -> int | None:
+        """As many as its first layer has units for each pixel."""
+        channels, rest = divmod(self.sizes[0], math.prod(size))
+        return channels if rest == 0 else None
+
     def check(self, name: str, shape: tuple[int, ...], classes: int) -> None:
         """The input and the prediction must have the data's sizes."""
         size = math.prod(shape)
         if size != self.sizes[0]:
+            side = math.isqrt(self.sizes[0])
+            scaled = f", or --data.size {side}" if side**2 == self.sizes[0] else ""
             raise ValueError(
                 f"images of {name} have shape {shape}, {size} numbers each, but the network "
-                f"takes {self.sizes[0]}: set --network.sizes to begin with {size}."
+                f"takes {self.sizes[0]}: set --network.sizes to begin with {size}{scaled}."
             )
         if classes > self.sizes[-1]:
             raise ValueError(
@@ -108,13 +123,19 @@ class Vgg(AbstractNetwork):
             key=jax.random.key(seed),
         )
 
+    def image_channels(self, size: tuple[int, ...]) -> int | None:
+        """Those of its input shape, where that is of this size."""
+        return self.input_shape[2] if size == self.input_shape[:2] else None
+
     def check(self, name: str, shape: tuple[int, ...], classes: int) -> None:
         """Images must have the shape, grey ones without an axis for their one channel."""
         found = shape if len(shape) == 3 else (*shape, 1)
         if found != self.input_shape:
+            height, width, _ = self.input_shape
+            scaled = f", or --data.size {height}" if height == width != found[0] else ""
             raise ValueError(
                 f"images of {name} have shape {found}, but the network takes {self.input_shape}: "
-                f"set --network.input-shape {' '.join(map(str, found))}."
+                f"set --network.input-shape {' '.join(map(str, found))}{scaled}."
             )
         if classes > self.classes:
             raise ValueError(

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 import holoprop as hp
-from holoprop.data import load_images
+from holoprop.data import as_colour, as_grey, to_pixels
 from holoprop.runs._checkpoints import Checkpoints
 from holoprop.runs._config import TrainConfig
 from holoprop.runs._hub import download, is_repository
-from holoprop.runs._images import as_examples
+from holoprop.runs._images import as_examples, load_split
 from holoprop.runs._networks import Custom
 from holoprop.runs._read_config import read_config
 from holoprop.runs._run_folder import SUMMARY, WEIGHTS, RunFolder
@@ -80,18 +81,16 @@ def evaluate(
 
     Raises:
         FileNotFoundError: As `load`, or if there are no such data.
-        ValueError: As `load`, or if the data do not fit the network or have other classes.
+        ValueError: As `load`, or if the data do not fit the network or have images of a class that
+            it was not trained on.
     """
     folder, config, network = _opened(run)
-    images = load_images(config.data if data is None else data, split)
+    source = config.data if data is None else dataclasses.replace(config.data, source=data)
+    images = load_split(source, split, config.network)
     config.network.check(images.name, images.images.shape[1:], len(images.class_names))
     config.inputs.check(images.name, images.images.shape[1:])
-    classes = _described(folder)["classes"]
-    if list(images.class_names) != classes:
-        raise ValueError(
-            f"{images.name} has the classes {', '.join(images.class_names)}, but the network was "
-            f"trained on {', '.join(classes)}: give data with the same classes in the same order."
-        )
+    classes = tuple(_described(folder)["classes"])
+    images = images.with_classes(classes, "the training set")
     method = build_method(config, steps=1)
     return evaluate_examples(method, network, as_examples(images), seed=config.seed)
 
@@ -103,8 +102,9 @@ def predict(
 
     Arguments:
         run: As for `load`.
-        files: Images in any format that Pillow reads, of the size that the network was trained on;
-            colours are made grey, and the other way round, as it was.
+        files: Images in any format that Pillow reads, of the size that the network was trained on,
+            unless the run's `data.size` brings them to it; colours are made grey, and the other way
+            round, as it was.
 
     Raises:
         FileNotFoundError: As `load`, or if there is no such image.
@@ -113,7 +113,8 @@ def predict(
     """
     folder, config, network = _opened(run)
     described = _described(folder)
-    images = np.stack([_read(Path(file), tuple(described["image_shape"])) for file in files])
+    shape = tuple(described["image_shape"])
+    images = np.stack([_read(Path(file), shape, config.data.size) for file in files])
     key = jax.random.key(config.seed)
     method = build_method(config, steps=1)
     states, settled = method.settle(network, method.transform(jnp.asarray(images)), key=key)
@@ -170,15 +171,19 @@ def _described(folder: Path) -> dict[str, Any]:
     return described
 
 
-def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _read(file: Path, shape: tuple[int, ...], size: int | None) -> np.ndarray:
     """An image of a shape, unsigned bytes."""
     try:
         with Image.open(file) as image:
-            pixels = np.asarray(image.convert("L" if len(shape) == 2 else "RGB"))
+            pixels = to_pixels(image, size, Counter())
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no image {file}: correct the path.") from None
     except (UnidentifiedImageError, OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read as an image: give another.") from error
+    if pixels.ndim < len(shape):
+        pixels = as_colour(pixels)
+    if pixels.ndim > len(shape):
+        pixels = as_grey(pixels)
     if pixels.shape != shape:
         raise ValueError(
             f"{file} is {pixels.shape[1]} wide and {pixels.shape[0]} high, but the network takes "

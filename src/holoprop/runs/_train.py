@@ -229,7 +229,8 @@ def _train(
     """A new run, or the rest of one that was saved."""
     initial = config.network.build(seed=config.seed)
     told.on_stage("reading images")
-    train_images, validation_images, test_images = load_splits(config)
+    splits = load_splits(config, told.on_warning)
+    train_images, validation_images, test_images = splits.train, splits.validation, splits.test
     for images in (train_images, validation_images, test_images):
         if images is not None:
             config.network.check(images.name, images.images.shape[1:], len(images.class_names))
@@ -296,6 +297,8 @@ def _train(
         f"{train_images.name}: {len(train_images)} training and {len(validation_images)} "
         f"validation images; run folder {run.path}"
     )
+    for note in splits.notes:
+        told.on_start(note)
     if saved is not None:
         told.on_start(f"going on in epoch {start.epoch}, after batch {start.batch} of {batches}")
     told.on_stage("compiling the training step")

@@ -11,11 +11,11 @@ from typing import Any
 import jax
 
 import holoprop as hp
-from holoprop.data import hold_out, load_images
+from holoprop.data import hold_out
 from holoprop.diagnostics import Tuning
-from holoprop.runs._config import InputConfig, TrainConfig
+from holoprop.runs._config import DataConfig, InputConfig, TrainConfig
 from holoprop.runs._files import write_whole
-from holoprop.runs._images import PrepareImages, as_examples
+from holoprop.runs._images import PrepareImages, as_examples, load_split
 from holoprop.runs._json import as_json
 from holoprop.runs._networks import AbstractNetwork
 from holoprop.runs._tuning_picture import draw_tuning
@@ -27,8 +27,7 @@ class TuneConfig:
     """A search for radius and number of points.
 
     Attributes:
-        data: Folder with train and test parquet files, or a hub name; default the MNIST subset that
-            comes with holoprop.
+        data: Where images come from, and how they are read.
         images: Training images that are looked at.
         error: Relative error of an example's gradient that is asked for, above 0 and below 1.
         share: Of the images, so many may lie above it, from 0 to below 1.
@@ -43,7 +42,7 @@ class TuneConfig:
         nudged: How the nudged phases settle.
     """
 
-    data: str | None = None
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
     images: int = 100
     error: float = 1e-3
     share: float = 0.05
@@ -94,7 +93,7 @@ def tune(config: TuneConfig) -> tuple[Tuning, Path]:
     folder = Path(config.output or f"runs/{now:%Y-%m-%d-%H-%M-%S}-tune").expanduser()
     if folder.exists():
         raise FileExistsError(f"{folder} exists already: choose another with --output.")
-    images = load_images(config.data, "train")
+    images = load_split(config.data, "train", config.network)
     config.network.check(images.name, images.images.shape[1:], len(images.class_names))
     config.inputs.check(images.name, images.images.shape[1:])
     if config.images < len(images):

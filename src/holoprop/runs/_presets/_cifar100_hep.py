@@ -7,13 +7,14 @@ The paper: 61.6 % at the best epoch. Not run here, nor at small scale.
 
 import dataclasses
 
+from holoprop.runs._config import DataConfig
 from holoprop.runs._networks import Vgg
 from holoprop.runs._presets._cifar10_hep import CIFAR10_HEP
 from holoprop.runs._presets._preset import Preset, scaled_down
 
 _CONFIG = dataclasses.replace(
     CIFAR10_HEP.config,
-    data="uoft-cs/cifar100",
+    data=DataConfig("uoft-cs/cifar100"),
     network=Vgg(classes=100),
     optimiser=dataclasses.replace(CIFAR10_HEP.config.optimiser, weight_decay=1e-2),
 )

@@ -9,13 +9,13 @@ shared machine, all images settle, and the gradient is 4 % off the implicit one,
 """
 
 import holoprop as hp
-from holoprop.runs._config import InputConfig, TrainConfig
+from holoprop.runs._config import DataConfig, InputConfig, TrainConfig
 from holoprop.runs._networks import Vgg
 from holoprop.runs._optimiser import OptimiserConfig
 from holoprop.runs._presets._preset import Preset, scaled_down
 
 _CONFIG = TrainConfig(
-    data="uoft-cs/cifar10",
+    data=DataConfig("uoft-cs/cifar10"),
     validation=0.0,
     epochs=90,
     batch_size=128,

@@ -8,14 +8,14 @@ at small scale.
 
 import dataclasses
 
-from holoprop.runs._config import InputConfig
+from holoprop.runs._config import DataConfig, InputConfig
 from holoprop.runs._networks import Vgg
 from holoprop.runs._presets._cifar10_hep import CIFAR10_HEP
 from holoprop.runs._presets._preset import Preset, scaled_down
 
 _CONFIG = dataclasses.replace(
     CIFAR10_HEP.config,
-    data="./imagenet32",
+    data=DataConfig("./imagenet32"),
     batch_size=256,
     inputs=InputConfig(
         mean=(0.485, 0.456, 0.406),

@@ -10,11 +10,11 @@ of processor time.
 """
 
 import holoprop as hp
-from holoprop.runs._config import OptimiserConfig, TrainConfig
+from holoprop.runs._config import DataConfig, OptimiserConfig, TrainConfig
 from holoprop.runs._presets._preset import Preset, scaled_down
 
 _CONFIG = TrainConfig(
-    data="ylecun/mnist",
+    data=DataConfig("ylecun/mnist"),
     validation=0.0,
     epochs=50,
     # To a tolerance instead of the paper's 200 and 50 steps.
