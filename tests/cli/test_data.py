@@ -59,7 +59,7 @@ def test_folder_of_images_of_all_kinds_trains():
         "26 of 160 images of mine train turned upright",
         "27 of 160 images of mine train brought from 16 bits to 8",
         "27 of 160 images of mine train laid on white",
-        "cut to squares and scaled to 28 x 28",
+        "53 of 160 images of mine train cut to squares and scaled to 28 x 28",
         "all images of mine train made grey, as the network takes them",
     ):
         assert said.count(words) == 1, words
