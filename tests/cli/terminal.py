@@ -19,7 +19,7 @@ from holoprop.data import load_images
 # What a finished run leaves, and what tells its settings from any other file.
 FILES = {
     *("config.json", "metrics.jsonl", "summary.json", "weights.safetensors", "curves.png"),
-    "README.md",
+    *("README.md", "best.safetensors"),
 }
 SETTINGS = {name: {} for name in ("network", "estimator", "free", "nudged", "optimiser", "epochs")}
 

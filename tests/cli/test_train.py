@@ -13,7 +13,7 @@ import pytest
 import zoo
 from PIL import Image
 from safetensors.numpy import load_file
-from terminal import FILES, SMALL, TWO_LAYERS, call, files, old_run, parse, write_digits
+from terminal import FILES, SMALL, TWO_LAYERS, call, files, old_run, parse, refuses, write_digits
 
 import holoprop as hp
 from holoprop.cli._drafts import choices
@@ -425,3 +425,48 @@ def test_full_mnist_reaches_its_accuracy():
     assert lines[3]["validation_error"] <= 0.04
     assert max(line["seconds"] for line in lines) <= 150
     assert summary_of("run")["test_error"] == lines[3]["validation_error"]
+
+
+@pytest.mark.parametrize(
+    ("network", "billions"),
+    [
+        (("--network.sizes", 784, 10_000_000, 10), " 8e+09 parameters"),
+        (("--network", "vgg", "--network.channels", 9_000_000, 4), "5.8e+08 parameters"),
+    ],
+)
+def test_network_that_is_too_large_for_the_memory_is_refused(network, billions, monkeypatch):
+    monkeypatch.setattr("holoprop.runs._memory.available", lambda: 10**9)
+    refuses("train", *network, words=(billions, "and there are 1 GB", "smaller network"))
+
+
+# The best epoch
+
+
+def test_best_epoch_is_kept_and_tested(digits):
+    """At a rate of nothing every epoch is as good, and the first is the best."""
+    rate = ("--optimiser.learning-rate", "1e-9")
+    answer = call("train", "--data", digits, *SMALL, *rate, "--epochs", 3, "--output", "run")
+    assert (answer.code, answer.err) == (0, "")
+    summary, lines = summary_of("run"), metrics_of("run")
+    best = summary["best"]
+    assert best["epoch"] == 1
+    for name in ("validation_error", "validation_loss", "validation_top5_error"):
+        assert best[name] == lines[0][name]
+    assert best["test_error"] == summary["test_error"]
+    assert "Best by validation: epoch 1, validation error" in answer.out
+    network = hp.load("run")
+    kept = load_weights(network, "run/best.safetensors")
+    moved = jax.tree.map(lambda a, b: float(np.max(np.abs(a - b))), network, kept)
+    assert 0 < max(jax.tree.leaves(moved)) < 1e-6
+
+
+def test_patience_ends_a_run(digits):
+    rate = ("--optimiser.learning-rate", "1e-9")
+    summary = train("--data", digits, *SMALL, *rate, "--epochs", 9, "--patience", 2)
+    assert [line["epoch"] for line in metrics_of("run")] == [1, 2, 3]
+    assert (summary["epoch"], summary["best"]["epoch"]) == (3, 1)
+    assert call("resume", "run").out == "This run has ended already: nothing is left to do.\n"
+
+
+def test_patience_is_checked(digits):
+    refuses("train", "--data", digits, "--patience", 0, words=("--patience must be 1 or more",))

@@ -127,7 +127,10 @@ def test_evaluate_repeats_the_test_of_the_run(run):
     answer = call("evaluate", run)
     assert (answer.code, answer.err) == (0, "")
     summary = summary_of(run)
-    expected = f"error {100 * summary['test_error']:.2f} %  loss {summary['test_loss']:.4f}"
+    expected = (
+        f"error {100 * summary['test_error']:.2f} %  "
+        f"top-5 error {100 * summary['test_top5_error']:.2f} %  loss {summary['test_loss']:.4f}"
+    )
     assert answer.out == f"test  {expected}\n"
 
 

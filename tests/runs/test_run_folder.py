@@ -39,6 +39,7 @@ LINE = EpochMetrics(
     train_error=0.5,
     validation_loss=2.5,
     validation_error=None,
+    validation_top5_error=None,
     residuals={"free": 1e-3, "nudged": 1e-4},
     steps={"free": 7.0, "nudged": 4.0},
     unsettled=2,

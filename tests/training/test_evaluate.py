@@ -1,11 +1,20 @@
 """Evaluation, against closed forms."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo
-from toy import arrays, circuit_examples, examples, mean_error, mean_loss, method
+from toy import (
+    arrays,
+    circuit_examples,
+    examples,
+    feed_forward,
+    mean_error,
+    mean_loss,
+    method,
+)
 
 import holoprop as hp
 from holoprop.training import Examples, evaluate
@@ -18,6 +27,30 @@ def test_evaluation_is_the_mean_over_all_examples(network, count):
     assert found.loss == pytest.approx(float(mean_loss(arrays(network), data.inputs, data.labels)))
     assert found.error == pytest.approx(mean_error(arrays(network), data.inputs, data.labels))
     assert found.unsettled == 0
+
+
+@pytest.mark.parametrize("as_vectors", [False, True])
+def test_top_5_error_is_of_the_five_best(as_vectors):
+    network = hp.mlp([6, 9, 8], key=jax.random.key(0))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 6)), rng.integers(0, 8, 50).astype(np.int32)
+    found = evaluate(method(), network, Examples(x, np.eye(8)[y] if as_vectors else y))
+    logits = np.asarray(feed_forward(arrays(network), x))
+    best = np.argsort(-logits, axis=1)[:, :5]
+    expected = np.mean([label not in row for label, row in zip(y, best, strict=True)])
+    assert 0 < expected < found.error
+    assert found.top5_error == pytest.approx(expected)
+
+
+def test_of_five_classes_the_five_best_are_all(network):
+    assert evaluate(method(), network, examples(7)).top5_error is None
+
+
+def test_top_5_error_of_a_prediction_that_is_not_finite():
+    network = hp.mlp([6, 9, 8], key=jax.random.key(0))
+    network = eqx.tree_at(lambda n: n.readout.bias, network, jnp.full(8, jnp.nan))
+    found = evaluate(method(), network, Examples(np.ones((3, 6)), np.zeros(3, np.int32)))
+    assert (found.error, found.top5_error) == (1, 1)
 
 
 def test_evaluation_counts_what_did_not_settle():

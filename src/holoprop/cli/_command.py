@@ -67,7 +67,10 @@ def run_evaluate(arguments: list[str]) -> int:
     def evaluate(given: argparse.Namespace) -> int:
         found = runs.evaluate(given.run, data=given.data, split=given.split)
         unsettled = f"  {found.unsettled} did not settle" if found.unsettled else ""
-        print(f"{given.split}  error {percent(found.error)}  loss {found.loss:.4f}{unsettled}")
+        top5 = "" if found.top5_error is None else f"  top-5 error {percent(found.top5_error)}"
+        print(
+            f"{given.split}  error {percent(found.error)}{top5}  loss {found.loss:.4f}{unsettled}"
+        )
         return 0
 
     return parser.carry_out(evaluate, arguments)

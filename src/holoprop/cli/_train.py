@@ -5,7 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from holoprop import runs, training
@@ -42,6 +49,8 @@ def follow(
         )
     if outcome is not None:
         console.print(_summary_table(outcome.last, outcome.test))
+        if outcome.summary["best"]["epoch"] < outcome.last.epoch:
+            console.print(_best_line(outcome.summary["best"]), soft_wrap=True)
         if outcome.last.gradient_error is not None:
             console.print(_error_line(outcome.last, outcome.last.gradient_error), soft_wrap=True)
         if outcome.before is not None and outcome.after is not None:
@@ -55,6 +64,8 @@ def _progress_bar(console: Console) -> Progress:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
         TextColumn("{task.fields[seen]}"),
         console=console,
         transient=True,
@@ -74,10 +85,16 @@ def _residuals(residuals: dict[str, float]) -> str:
     return f"residual {shown}  " if shown else ""
 
 
+def _steps(steps: dict[str, float]) -> str:
+    """To settle, by phase."""
+    shown = ", ".join(f"{phase} {value:.0f}" for phase, value in steps.items())
+    return f"steps {shown}  " if shown else ""
+
+
 def _describe(seen: training.Progress) -> str:
     return (
         f"epoch {seen.epoch}  loss {seen.loss:.3f}  error {percent(seen.error)}  "
-        f"{_residuals(seen.residuals)}{seen.images_per_second:.0f} images/s"
+        f"{_steps(seen.steps)}{seen.images_per_second:.0f} images/s"
     )
 
 
@@ -93,12 +110,22 @@ def _summary_table(last: training.EpochMetrics, test: training.Evaluation | None
     table = Table(title=f"After {last.epoch} epoch{'s' if last.epoch > 1 else ''}")
     table.add_column("split")
     table.add_column("error", justify="right")
+    table.add_column("top-5 error", justify="right")
     table.add_column("loss", justify="right")
-    table.add_row("training", percent(last.train_error), f"{last.train_loss:.4f}")
-    table.add_row("validation", percent(last.validation_error), f"{last.validation_loss:.4f}")
+    table.add_row("training", percent(last.train_error), "", f"{last.train_loss:.4f}")
+    held_out = percent(last.validation_error), percent(last.validation_top5_error)
+    table.add_row("validation", *held_out, f"{last.validation_loss:.4f}")
     if test is not None:
-        table.add_row("test", percent(test.error), f"{test.loss:.4f}")
+        table.add_row("test", percent(test.error), percent(test.top5_error), f"{test.loss:.4f}")
     return table
+
+
+def _best_line(best: dict[str, Any]) -> str:
+    tested = f", test error {percent(best['test_error'])}" if "test_error" in best else ""
+    return (
+        f"Best by validation: epoch {best['epoch']}, validation error "
+        f"{percent(best['validation_error'])}{tested}; its weights are in best.safetensors."
+    )
 
 
 def _error_line(last: training.EpochMetrics, errors: dict[str, float]) -> str:

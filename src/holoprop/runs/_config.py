@@ -109,6 +109,8 @@ class TrainConfig:
         images: Images of the training split, at most, evenly from its classes, and of the other
             splits each; default all.
         epochs: Passes over the training split.
+        patience: Training ends early after so many epochs, 1 or more, without a better one on the
+            validation images; default none.
         batch_size: Images in a step.
         seed: Of the weights, the order of images, the noise and the augmentation, from 0 to
             2^32 - 1.
@@ -135,6 +137,7 @@ class TrainConfig:
     validation: float = 0.1
     images: int | None = None
     epochs: int = 10
+    patience: int | None = None
     batch_size: int = 20
     seed: int = 0
     max_unsettled: float = 0.5
@@ -153,7 +156,12 @@ class TrainConfig:
     checkpoints: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
-        for name, least in (("images", 1), ("epochs", 1), ("batch_size", 1)):
+        for name, least in (
+            ("images", 1),
+            ("epochs", 1),
+            ("patience", 1),
+            ("batch_size", 1),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be {least} or more; got {value}.")

@@ -7,9 +7,18 @@ from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
 
 from holoprop.runs._files import reason
-from holoprop.runs._run_folder import CARD, CONFIG, CURVES, METRICS, SUMMARY, WEIGHTS, RunFolder
+from holoprop.runs._run_folder import (
+    BEST,
+    CARD,
+    CONFIG,
+    CURVES,
+    METRICS,
+    SUMMARY,
+    WEIGHTS,
+    RunFolder,
+)
 
-_FILES = [CARD, CONFIG, CURVES, METRICS, SUMMARY, WEIGHTS]
+_FILES = [BEST, CARD, CONFIG, CURVES, METRICS, SUMMARY, WEIGHTS]
 
 
 def is_repository(name: str | os.PathLike[str]) -> bool:

@@ -15,7 +15,7 @@ from holoprop.runs._json import as_json
 from holoprop.runs._weights import save_weights, weights_sha256
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
-WEIGHTS, CURVES, CARD = "weights.safetensors", "curves.png", "README.md"
+WEIGHTS, BEST, CURVES, CARD = "weights.safetensors", "best.safetensors", "curves.png", "README.md"
 _CHECKPOINTS, _PROFILE, _REPLACED = "checkpoints", "profile", "replaced-"
 # What tells a run's configuration from any other file of its name, and its card.
 _SETTINGS = {"network", "estimator", "free", "nudged", "optimiser", "epochs"}
@@ -181,7 +181,7 @@ class RunFolder:
 
     def _own(self) -> list[Path]:
         """The files of a run that are there, that by which it is known last."""
-        names = (METRICS, SUMMARY, WEIGHTS, CURVES, _CHECKPOINTS)
+        names = (METRICS, SUMMARY, WEIGHTS, BEST, CURVES, _CHECKPOINTS)
         own = [self.path / name for name in names if (self.path / name).exists()]
         # A folder of this name and a file of that one may be the user's own.
         if self.profile.is_dir() and [p.name for p in self.profile.iterdir()] == ["plugins"]:
@@ -228,6 +228,10 @@ class RunFolder:
         """Write `weights.safetensors` and return the sha256 of the network's arrays."""
         write_whole(self.path / WEIGHTS, lambda part: save_weights(network, part))
         return weights_sha256(network)
+
+    def save_best(self, network: hp.AbstractEnergy) -> None:
+        """Write `best.safetensors`, the weights of the best epoch so far."""
+        write_whole(self.path / BEST, lambda part: save_weights(network, part))
 
     def draw(self, draw: Callable[[Path], None]) -> None:
         """Write `curves.png` by a function of its path."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import holoprop as hp
 from holoprop.data import batches_per_epoch
+from holoprop.runs._best import best_epoch, is_past_best
 from holoprop.runs._card import card
 from holoprop.runs._checkpoints import Checkpoints, Saved
 from holoprop.runs._compilation_cache import compilation_cache
@@ -18,18 +19,22 @@ from holoprop.runs._files import reason
 from holoprop.runs._gradient_check import GradientCheck, check_gradient
 from holoprop.runs._images import AugmentImages, PrepareImages, as_examples, load_splits
 from holoprop.runs._json import as_json
+from holoprop.runs._memory import check_memory
 from holoprop.runs._provenance import machine, versions
 from holoprop.runs._read_config import read_config
-from holoprop.runs._run_folder import CARD, CONFIG, CURVES, METRICS, RunFolder
+from holoprop.runs._run_folder import BEST, CARD, CONFIG, CURVES, METRICS, RunFolder
 from holoprop.runs._saver import InterruptedRunError, Saver, resumed_history
+from holoprop.runs._weights import with_weights
 from holoprop.training import (
     AbstractMethod,
     Backpropagation,
     DivergedError,
     EpochMetrics,
     Evaluation,
+    Examples,
     Method,
     Progress,
+    TrainState,
     evaluate,
     first_state,
     fit,
@@ -227,6 +232,7 @@ def _train(
     saved: Saved | None,
 ) -> Outcome:
     """A new run, or the rest of one that was saved."""
+    check_memory(config)
     initial = config.network.build(seed=config.seed)
     told.on_stage("reading images")
     splits = load_splits(config, told.on_warning)
@@ -253,6 +259,13 @@ def _train(
             start = restored_state(method, initial, saved.arrays, saved.record)
         # What later epochs had left would come twice.
         _write(told, run.path / METRICS, lambda: run.write_metrics(history))
+
+    def on_state(state: TrainState) -> None:
+        # The end of an epoch, whose metrics have come.
+        if state.batch == 0 and history and best_epoch(history).epoch == state.epoch - 1:
+            _write(told, run.path / BEST, lambda: run.save_best(state.network))
+        saver.on_state(state)
+
     saver = Saver(
         run,
         preset,
@@ -315,8 +328,9 @@ def _train(
             max_unsettled=config.max_unsettled,
             profile=run.profile if config.profile else None,
             on_progress=on_progress,
-            on_state=saver.on_state,
+            on_state=on_state,
             on_epoch=on_epoch,
+            should_end=lambda: is_past_best(history, config.patience),
         )
     except DivergedError as error:
         raise DivergedError(f"{error} {saver.last_good()}" if started else str(error)) from error
@@ -331,11 +345,14 @@ def _train(
             + saver.how_to_go_on()
         ) from error
     _write(told, run.path / CURVES, lambda: run.draw(lambda part: draw_curves(history, part)))
-    test = None
+    best, test, best_test = best_epoch(history), None, None
     if test_images is not None:
         saver.on_state(end)
         told.on_stage("testing")
-        test = evaluate(method, network, as_examples(test_images), seed=config.seed)
+        test_set = as_examples(test_images)
+        test = best_test = evaluate(method, network, test_set, seed=config.seed)
+        if best.epoch < history[-1].epoch:
+            best_test = _of_best(told, run, method, network, test_set, config.seed)
     before = after = None
     if isinstance(method, Method):
         # Both last: what they compile would otherwise keep the first training step waiting.
@@ -347,6 +364,7 @@ def _train(
     summary = dataclasses.asdict(history[-1]) | {
         "preset": preset,
         "total_seconds": sum(m.seconds for m in history),
+        "best": _validated(best) | _tested(best_test),
         "alignment": None
         if before is None or after is None
         else {"before": before.as_dict(), "after": after.as_dict()},
@@ -359,8 +377,7 @@ def _train(
             "image_shape": list(train_images.images.shape[1:]),
         },
     }
-    if test is not None:
-        summary |= {"test_error": test.error, "test_loss": test.loss}
+    summary |= _tested(test)
     _write(told, run.path / CARD, lambda: run.write_card(card(config, summary)))
     try:
         run.finish(summary)
@@ -370,6 +387,34 @@ def _train(
             + saver.how_to_go_on()
         ) from error
     return Outcome(network, run, history[-1], test, before, after, summary)
+
+
+def _validated(metrics: EpochMetrics) -> dict[str, Any]:
+    whole = dataclasses.asdict(metrics)
+    return {n: v for n, v in whole.items() if n == "epoch" or n.startswith("validation_")}
+
+
+def _tested(test: Evaluation | None) -> dict[str, Any]:
+    if test is None:
+        return {}
+    return {f"test_{name}": value for name, value in dataclasses.asdict(test).items()}
+
+
+def _of_best(
+    told: Listener,
+    run: RunFolder,
+    method: AbstractMethod,
+    network: hp.AbstractEnergy,
+    test_set: Examples,
+    seed: int,
+) -> Evaluation | None:
+    """The test at the best epoch's weights; None where they are lost."""
+    try:
+        best = with_weights(network, run.path / BEST, as_stored=True)
+    except (OSError, ValueError) as error:
+        told.on_warning(f"the best epoch is not tested, because its weights are lost: {error}")
+        return None
+    return evaluate(method, best, test_set, seed=seed)
 
 
 def _write(told: Listener, path: Path, write: Callable[[], None]) -> None:

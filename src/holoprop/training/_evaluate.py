@@ -13,10 +13,11 @@ from holoprop._tree import as_parameters
 from holoprop.training._checks import check_classes, check_seed
 from holoprop.training._examples import Examples
 from holoprop.training._metrics import Evaluation
-from holoprop.training._predictions import is_wrong
+from holoprop.training._predictions import is_not_among, is_wrong
 from holoprop.training._step import AbstractMethod
 
 _BATCH = 250
+_BEST = 5
 
 
 def evaluate(
@@ -57,9 +58,15 @@ def evaluate(
         part = examples.take(np.minimum(rows, len(examples) - 1))
         key = jax.random.fold_in(jax.random.key(seed), start)
         sums.append(_evaluate_batch(method, network, part.inputs, part.labels, weight, key))
-    loss, wrong, unsettled = jax.tree.map(lambda *leaves: sum(map(float, leaves)), *sums)
+    totals = jax.tree.map(lambda *leaves: sum(map(float, leaves)), *sums)
+    loss, wrong, far, unsettled = totals
     count = len(examples)
-    return Evaluation(loss / count, None if wrong is None else wrong / count, round(unsettled))
+    return Evaluation(
+        loss=loss / count,
+        error=None if wrong is None else wrong / count,
+        top5_error=None if far is None else far / count,
+        unsettled=round(unsettled),
+    )
 
 
 @eqx.filter_jit
@@ -70,8 +77,10 @@ def _evaluate_batch(
     labels: PyTree[Any],
     weight: Array,
     key: PRNGKeyArray,
-) -> tuple[Array, Array | None, Array]:
+) -> tuple[Array, Array | None, Array | None, Array]:
     """Sums over a batch, each example with its weight: loss, wrong predictions, unsettled ones.
+
+    And between the last two those whose class is not among the five best.
 
     Every example counts, settled or not: its prediction is that of the state it has reached.
     """
@@ -79,5 +88,9 @@ def _evaluate_batch(
     state, settled = method.settle(network, method.transform(inputs), key=key)
     losses = jax.vmap(network.cost)(state, labels)
     logits = jax.vmap(network.logits)(state)
-    wrong = None if logits is None else jnp.sum(weight * is_wrong(logits, labels))
-    return jnp.sum(weight * losses), wrong, jnp.sum(weight * ~settled)
+    wrong = far = None
+    if logits is not None:
+        wrong = jnp.sum(weight * is_wrong(logits, labels))
+        if logits.shape[-1] > _BEST:
+            far = jnp.sum(weight * is_not_among(logits, labels, _BEST))
+    return jnp.sum(weight * losses), wrong, far, jnp.sum(weight * ~settled)

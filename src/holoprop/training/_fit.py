@@ -39,13 +39,14 @@ def fit(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_state: Callable[[TrainState], None] = lambda state: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
+    should_end: Callable[[], bool] = lambda: False,
 ) -> hp.AbstractEnergy:
     """Train a network and return it.
 
     Arguments:
         network: With a cost, and logits if there are classes.
         train: At least one batch.
-        validation: One example or more; looked at after each epoch, never used to choose anything.
+        validation: One example or more; looked at after each epoch.
         method: How gradients are had, optimiser, transform, augmentation.
         epochs: 1 or more.
         batch_size: 1 or more; what is left of an epoch after its last full batch is not seen.
@@ -62,6 +63,7 @@ def fit(
         on_state: Called after each batch, and after each epoch. What it raises ends training; what
             it is given is good until it returns, and can be saved meanwhile.
         on_epoch: Called after each epoch.
+        should_end: Asked before each epoch whether there have been enough.
 
     Raises:
         ValueError: If the batch is larger than the training set, a number or a label is out of
@@ -100,7 +102,7 @@ def fit(
     state = first_state(method, network) if start is None else start
     noise_key = jax.random.key(seed)
     trace = _Trace(profile, batches)
-    while state.epoch <= epochs:
+    while state.epoch <= epochs and not should_end():
         epoch, before, resumed = state.epoch, state.seconds, time.perf_counter()
         order = epoch_batches(len(train), batch_size, seed=seed, epoch=epoch, start=state.batch)
         for index, rows in enumerate(order, state.batch):
@@ -131,6 +133,7 @@ def fit(
                         mean_loss(state.seen),
                         _mean(state.seen, "error"),
                         _means(state.seen, "residuals"),
+                        _means(state.seen, "steps"),
                         state.batch * batch_size / seconds,
                     )
                 )
@@ -144,6 +147,7 @@ def fit(
                 train_error=_mean(state.seen, "error"),
                 validation_loss=held_out.loss,
                 validation_error=held_out.error,
+                validation_top5_error=held_out.top5_error,
                 residuals=_means(state.seen, "residuals"),
                 steps=_means(state.seen, "steps"),
                 unsettled=sum(int(batch["unsettled"]) for batch in state.seen),

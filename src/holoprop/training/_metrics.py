@@ -14,6 +14,8 @@ class EpochMetrics:
         train_error: Over all of them: fraction of 1, or None for an energy without classes.
         validation_loss: After the epoch.
         validation_error: As `train_error`.
+        validation_top5_error: Examples whose class is not among the five best, likewise; None for
+            five classes or fewer.
         residuals: By phase: mean over the batches of each batch's median residual.
         steps: By phase: mean over the batches.
         unsettled: Training examples that were left out of the gradient because they did not settle
@@ -33,6 +35,7 @@ class EpochMetrics:
     train_error: float | None
     validation_loss: float
     validation_error: float | None
+    validation_top5_error: float | None
     residuals: dict[str, float]
     steps: dict[str, float]
     unsettled: int
@@ -55,6 +58,7 @@ class Progress:
         loss: As `EpochMetrics.train_loss`, over the epoch so far.
         error: As `loss`, a fraction of 1, or None for an energy without classes.
         residuals: As `loss`, by phase.
+        steps: As `loss`, by phase.
         images_per_second: In the epoch so far.
     """
 
@@ -65,6 +69,7 @@ class Progress:
     loss: float
     error: float | None
     residuals: dict[str, float]
+    steps: dict[str, float]
     images_per_second: float
 
 
@@ -75,9 +80,12 @@ class Evaluation:
     Attributes:
         loss: Mean.
         error: Fraction of 1, or None for an energy without classes.
+        top5_error: Examples whose class is not among the five best, likewise; None for five classes
+            or fewer.
         unsettled: Examples that did not settle; they count all the same.
     """
 
     loss: float
     error: float | None
+    top5_error: float | None
     unsettled: int
