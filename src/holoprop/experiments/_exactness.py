@@ -1,11 +1,13 @@
 """How exact a gradient is: its error against radius and N, what Eq. (9) predicts, what rounds."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import holoprop as hp
@@ -31,7 +33,9 @@ class Exactness:
         radii: Of the circles.
         modes: Points of the circle that the Taylor coefficients are read from.
         mode_radius: Its radius; at least the largest of `radii`, and in the stable region.
-        single_points: The N of the float32 panel.
+        single_points: The N of the float32 panel, and of the noisy one.
+        noise: Deviation of the noise on every step of the noisy estimates.
+        asked: Relative error of an example's gradient that tuning is asked for.
     """
 
     sizes: tuple[int, ...] = (6, 4, 4, 4)
@@ -43,6 +47,8 @@ class Exactness:
     modes: int = 128
     mode_radius: float = 0.8
     single_points: int = 8
+    noise: float = 0.04
+    asked: float = 1e-6
 
 
 def example(config: Exactness, dtype: str) -> tuple[hp.LayeredNetwork, np.ndarray, np.ndarray]:
@@ -139,10 +145,7 @@ def _coefficients(config: Exactness) -> Numbers:
 
 
 def _errors(config: Exactness, dtype: str, form: str, points: int) -> Numbers:
-    """Relative error against the float64 implicit gradient at each radius; NaN if unsettled.
-
-    What an estimate says of its own error belongs beside it here, under a name of its own.
-    """
+    """Relative error against the float64 implicit gradient at each radius; NaN if unsettled."""
     network, x, labels = example(config, dtype)
     reference = flat(_reference(config))
     schedule = hp.Synchronous(steps=config.steps)
@@ -164,6 +167,62 @@ def _errors(config: Exactness, dtype: str, form: str, points: int) -> Numbers:
     return {"error": np.array(found)}
 
 
+def _said(config: Exactness, points: int, noise: float) -> Numbers:
+    """Every example's true and estimated error at each radius, [radii, batch]; NaN if unsettled."""
+    network, x, labels = example(config, "float64")
+    schedule = hp.Synchronous(steps=config.steps, noise=noise)
+
+    def one(x: jax.Array, label: jax.Array, **options: Any) -> tuple[hp.Aux, jax.Array]:
+        (_, aux), grads = hp.value_and_grad(network, x[None], label[None], throw=False, **options)
+        return aux, flat(grads)
+
+    @eqx.filter_jit
+    def errors(radius: jax.Array) -> tuple[jax.Array, jax.Array]:
+        estimator = hp.Holomorphic(radius, points)
+
+        def both(row: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            x, label, key = row
+            exact = one(x, label, estimator=hp.Implicit(), free=hp.Synchronous(steps=config.steps))
+            aux, found = one(x, label, estimator=estimator, free=schedule, nudged=schedule, key=key)
+            error = jnp.linalg.norm(found - exact[1]) / jnp.linalg.norm(exact[1])
+            usable = aux.settled[0]
+            return jnp.where(usable, error, jnp.nan), jnp.where(usable, aux.error[0], jnp.nan)
+
+        keys = jax.random.split(jax.random.key(config.seed + 1), len(labels))
+        return jax.lax.map(both, (jnp.asarray(x), jnp.asarray(labels), keys))
+
+    true, said = zip(*(errors(jnp.asarray(radius)) for radius in config.radii), strict=True)
+    return {"true": np.array(true), "said": np.array(said)}
+
+
+def _proposed(config: Exactness) -> Numbers:
+    """The circle that tuning proposes, and its gradient's error."""
+    network, x, labels = example(config, "float64")
+    schedule = hp.Synchronous(steps=config.steps)
+    tuning = hp.tune(
+        network,
+        x,
+        labels,
+        error=config.asked,
+        share=0.0,
+        radii=config.radii,
+        points=config.points,
+        free=schedule,
+        nudged=schedule,
+    )
+    _, grads = hp.value_and_grad(
+        network, x, labels, estimator=tuning.estimator, free=schedule, nudged=schedule
+    )
+    reference = flat(_reference(config))
+    error = jnp.linalg.norm(flat(grads) - reference) / jnp.linalg.norm(reference)
+    return {
+        "proposed_radius": np.asarray(tuning.best.radius),
+        "proposed_points": np.asarray(tuning.best.points),
+        "proposed_said": np.asarray(tuning.best.error),
+        "proposed_error": np.asarray(error),
+    }
+
+
 def _reference(config: Exactness) -> hp.LayeredNetwork:
     network, x, labels = example(config, "float64")
     schedule = hp.Synchronous(steps=config.steps)
@@ -179,12 +238,19 @@ def compute(config: Exactness, parts: Parts) -> Numbers:
     single = parts.each(
         "float32", list(_FORMS), lambda f: _errors(config, "float32", f, config.single_points)
     )
+    said = parts.each("said", config.points, lambda n: _said(config, n, 0.0))
+    noisy = parts.run("said, noise", lambda: _said(config, config.single_points, config.noise))
+    proposed = parts.run("proposed", lambda: _proposed(config))
     gradient = parts.run("gradient", lambda: {"gradient": np.asarray(flat(_reference(config)))})
     return {
         "radii": np.array(config.radii),
         "points": np.array(config.points),
         **found,
         **gradient,
+        **proposed,
+        # [N, radii, examples].
+        **stacked(said),
+        **{f"{name}_noisy": values for name, values in noisy.items()},
         "error": stacked(double)["error"],
         **{f"error_{name}": part["error"] for name, part in zip(_FORMS, single, strict=True)},
     }
@@ -197,9 +263,9 @@ def rounding_floor(numbers: Numbers) -> np.ndarray:
 
 
 def draw(config: Exactness, numbers: Numbers) -> Figure:
-    """Against radius in float64, against N, and against radius in float32."""
-    figure = new_figure(9.6, 3.7)
-    panels = figure.subplots(1, 3)
+    """Against radius in float64, against N, against radius in float32; said against true."""
+    figure = new_figure(9.6, 7.0)
+    panels = figure.subplots(2, 2).ravel()
     radii, points = numbers["radii"], numbers["points"]
     for row, series, bias, n in zip(
         numbers["error"], SERIES, numbers["predicted"], points, strict=False
@@ -207,6 +273,15 @@ def draw(config: Exactness, numbers: Numbers) -> Figure:
         panels[0].plot(radii, bias, color="0.6", lw=3, zorder=1)
         panels[0].plot(radii, np.maximum(row, 1e-17), label=f"N = {n}", **series)
     panels[0].plot([], [], color="0.6", lw=3, label="Eq. (9)")
+    panels[0].plot(
+        numbers["proposed_radius"],
+        np.maximum(numbers["proposed_error"], 1e-17),
+        color=BLACK,
+        marker="*",
+        markersize=11,
+        linestyle="none",
+        label=f"tuned for {config.asked:.0e}",
+    )
     panels[0].set(xlabel="radius", xscale="log")
     letter(panels[0], "a", "float64")
     chosen = np.unique(np.linspace(len(radii) // 2, len(radii) - 1, 4).astype(int))
@@ -230,7 +305,8 @@ def draw(config: Exactness, numbers: Numbers) -> Figure:
     panels[2].plot(radii, numbers["predicted"][index], color="0.6", lw=3, zorder=1, label="Eq. (9)")
     panels[2].set(xlabel="radius", xscale="log")
     letter(panels[2], "c", f"float32, N = {config.single_points}")
-    for panel, title in zip(panels, (None, "radius", None), strict=True):
+    _draw_said(config, numbers, panels[3])
+    for panel, title in zip(panels[:3], (None, "radius", None), strict=True):
         panel.set(yscale="log", ylim=(1e-17, 10), ylabel="relative error")
         panel.legend(
             title=title,
@@ -240,6 +316,39 @@ def draw(config: Exactness, numbers: Numbers) -> Figure:
             columnspacing=1,
         )
     return figure
+
+
+def _draw_said(config: Exactness, numbers: Numbers, panel: Axes) -> None:
+    """What every example's estimate says of its error, against the true one."""
+    ends = np.array([1e-17, 10.0])
+    panel.fill_between(ends, ends / 10, ends * 10, color="0.9", lw=0, label="within ten times")
+    panel.plot(ends, ends, color="0.6", lw=1)
+    for kind, title, series in (("", "without noise", SERIES[0]), ("_noisy", "", SERIES[1])):
+        true, said = (np.maximum(numbers[name + kind].ravel(), 1e-17) for name in ("true", "said"))
+        panel.plot(
+            true,
+            said,
+            **series | {"linestyle": "none", "markersize": 2.2},
+            label=title or f"noise {config.noise:g}, N = {config.single_points}",
+        )
+    panel.set(
+        xlabel="true relative error of an example",
+        ylabel="estimated",
+        xscale="log",
+        yscale="log",
+        xlim=(1e-17, 10),
+        ylim=(1e-17, 10),
+    )
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, columnspacing=1)
+    letter(panel, "d", "float64, said of itself")
+
+
+def judged(numbers: Numbers) -> float:
+    """Share of the estimates within a factor of ten, where 100 roundings < said < 0.1."""
+    true, said = numbers["true"], numbers["said"]
+    seen = (said > 100 * np.finfo(float).eps) & (said < 0.1) & np.isfinite(true)
+    ratio = said[seen] / true[seen]
+    return float(np.mean((ratio >= 0.1) & (ratio <= 10))) if ratio.size else np.nan
 
 
 def claims(config: Exactness, numbers: Numbers) -> list[Claim]:
@@ -259,6 +368,9 @@ def claims(config: Exactness, numbers: Numbers) -> list[Claim]:
             exponents.append(abs(fit - n) / n)
     best = float(np.nanmin(error))
     plain, deviation = numbers["error_plain"], numbers["error_deviation"]
+    share, asked = judged(numbers), float(numbers["proposed_error"])
+    true, said = (numbers[name] for name in ("true", "said"))
+    missed = int(np.sum((true > 0.1) & (said < 0.02)))
     return [
         Claim(
             "the first Taylor coefficient of dF/dtheta is the implicit gradient (relative error)",
@@ -292,6 +404,18 @@ def claims(config: Exactness, numbers: Numbers) -> list[Claim]:
             float(deviation[0]),
             bool(deviation[0] < 1e-5),
         ),
+        Claim(
+            "every example's estimate of its own error is within ten times of the true one (share "
+            "of those between 100 roundings and 0.1)",
+            share,
+            share >= 0.95,
+        ),
+        Claim("no error above 0.1 is said to be below 0.02 (how many are)", missed, missed == 0),
+        Claim(
+            f"the circle that tuning proposes has the error asked for, {config.asked:.0e} (error)",
+            asked,
+            asked <= 2 * config.asked,
+        ),
     ]
 
 
@@ -305,8 +429,10 @@ def caption(config: Exactness, numbers: Numbers) -> str:
         f"coefficients from {config.modes} points of a circle of radius {config.mode_radius:g}, "
         f"at which dF/dtheta is differentiated directly. a, b) float64; a point is missing where "
         f"an example does not settle. c) float32 with plain states and with deviations; dotted: "
-        f"half an ulp of dF/dtheta over the radius. What an estimate says of its own error, and "
-        f"what tuning proposes, are not drawn yet."
+        f"half an ulp of dF/dtheta over the radius. Star: what tuning proposes for an error of "
+        f"{config.asked:.0e}, N = {int(numbers['proposed_points'])}. d) `aux.error` of every "
+        f"example, at every radius and N of a; and with noise of deviation {config.noise:g} on "
+        f"every step, N = {config.single_points}."
     )
 
 
