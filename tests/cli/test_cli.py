@@ -219,8 +219,8 @@ def test_images_that_do_not_fit_the_network_are_refused(old_run, digits):
 
 
 def test_colour_images_that_do_not_fit_the_network_are_refused(old_run, digits):
-    data = spoilt(digits, "digits", train=blank(40, (28, 28, 3), 10))
-    refuses_data(old_run, "--data", data, words=("(28, 28, 3)", "784", "--network.sizes", "2352"))
+    data = spoilt(digits, "digits", train=blank(40, (20, 20, 3), 10))
+    refuses_data(old_run, "--data", data, words=("(20, 20, 3)", "784", "--network.sizes", "1200"))
 
 
 def test_test_images_that_do_not_fit_the_network_are_refused(old_run, digits):
@@ -235,7 +235,7 @@ def test_more_classes_than_the_network_predicts_are_refused(old_run, digits):
 
 def test_test_labels_that_training_never_sees_are_refused(old_run, digits):
     data = spoilt(digits, "digits", train=blank(40, (28, 28), 10), test=blank(24, (28, 28), 12))
-    refuses_data(old_run, "--data", data, words=("test", "12", "10"))
+    refuses_data(old_run, "--data", data, words=("test", "class '10'", "train does not have"))
 
 
 def test_nothing_to_validate_on_is_refused(old_run, digits):

@@ -18,6 +18,7 @@ _COMMANDS = {
     "resume": "_command",
     "evaluate": "_command",
     "predict": "_command",
+    "report": "_command",
     "push": "_command",
     "tune": "_tune",
     "reproduce": "_reproduce",
@@ -32,6 +33,7 @@ commands:
   resume RUN                 go on with a run that was interrupted
   evaluate RUN               loss and error of a run's network, on any data
   predict RUN IMAGE...       what a run's network makes of images
+  report RUN...              a page on runs: curves, gradients, images
   push RUN REPOSITORY        put a run on the Hugging Face hub
   tune [PRESET] [OPTIONS]    propose radius and number of points
   reproduce NAME [OPTIONS]   compute a figure of the paper, draw and compare it

@@ -90,6 +90,19 @@ def run_predict(arguments: list[str]) -> int:
     return parser.carry_out(predict, arguments)
 
 
+def run_report(arguments: list[str]) -> int:
+    """Run `holoprop report RUN...`; returns the exit status."""
+    parser = _Parser("report", "A page on runs, beside each other, that needs no network.")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="its folder")
+    parser.add_argument("--output", default="report.html", help="default report.html")
+
+    def report(given: argparse.Namespace) -> int:
+        print(f"Report: {runs.report(given.runs, given.output)}")
+        return 0
+
+    return parser.carry_out(report, arguments)
+
+
 def run_push(arguments: list[str]) -> int:
     """Run `holoprop push RUN REPOSITORY`; returns the exit status."""
     parser = _Parser("push", "Put a finished run on the Hugging Face hub.")

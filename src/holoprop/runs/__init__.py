@@ -22,6 +22,7 @@ from holoprop.runs._optimiser import OptimiserConfig
 from holoprop.runs._presets import Preset, describe_changes, presets
 from holoprop.runs._provenance import machine, versions
 from holoprop.runs._read_config import read_config, read_config_file
+from holoprop.runs._report import report
 from holoprop.runs._run_folder import RunFolder
 from holoprop.runs._saver import InterruptedRunError
 from holoprop.runs._train import Listener, Outcome, build_method, resume, train
@@ -58,6 +59,7 @@ __all__ = [
     "push",
     "read_config",
     "read_config_file",
+    "report",
     "resume",
     "train",
     "tune",

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 import holoprop as hp
-from holoprop.data import as_colour, as_grey, to_pixels
+from holoprop.data import as_colour, as_grey, split_names, to_pixels
 from holoprop.runs._checkpoints import Checkpoints
 from holoprop.runs._config import TrainConfig
 from holoprop.runs._hub import download, is_repository
@@ -115,22 +115,65 @@ def predict(
     described = _described(folder)
     shape = tuple(described["image_shape"])
     images = np.stack([_read(Path(file), shape, config.data.size) for file in files])
-    key = jax.random.key(config.seed)
+    found = _classes(config, network, images)
+    if found is None:
+        raise ValueError(f"the network of {run} has no classes to predict.")
+    return [
+        Prediction(Path(file), described["classes"][index], settled)
+        for file, (index, settled) in zip(files, found, strict=True)
+    ]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sample:
+    """Some images of a run's data, and what its network makes of them.
+
+    Attributes:
+        images: uint8 [n, height, width] or [n, height, width, 3].
+        truth: Their classes' names.
+        predictions: The names of the classes predicted; empty for an energy without classes.
+    """
+
+    images: np.ndarray
+    truth: list[str]
+    predictions: list[str]
+
+
+def sample(run: str | os.PathLike[str], count: int) -> Sample:
+    """The first images of a run's test split, or of its training split where there is no other.
+
+    Arguments:
+        run: As for `load`.
+        count: So many, or all if there are fewer.
+
+    Raises:
+        FileNotFoundError: As `load`, or if the data are no longer there; so is ValueError.
+    """
+    _, config, network = _opened(run)
+    split = "test" if "test" in split_names(config.data.source) else "train"
+    images = load_split(config.data, split, config.network)
+    some = images.images[:count]
+    found = _classes(config, network, some) or []
+    names = images.class_names
+    return Sample(
+        some,
+        [names[label] for label in images.labels[:count]],
+        [names[index] for index, _ in found],
+    )
+
+
+def _classes(
+    config: TrainConfig, network: hp.AbstractEnergy, images: np.ndarray
+) -> list[tuple[int, bool]] | None:
+    """The class predicted of each image, and whether it settled; None for no classes."""
     method = build_method(config, steps=1)
-    states, settled = method.settle(network, method.transform(jnp.asarray(images)), key=key)
-    predictions = []
-    for index, file in enumerate(files):
-        logits = network.logits(_at(states, index))
-        if logits is None:
-            raise ValueError(f"the network of {run} has no classes to predict.")
-        predictions.append(
-            Prediction(
-                Path(file),
-                described["classes"][int(jnp.argmax(jnp.real(logits)))],
-                bool(settled[index]),
-            )
-        )
-    return predictions
+    inputs = method.transform(jnp.asarray(images))
+    states, settled = method.settle(network, inputs, key=jax.random.key(config.seed))
+    logits = jax.vmap(network.logits)(states)
+    if logits is None:
+        return None
+    best = np.asarray(jnp.argmax(jnp.real(logits), axis=-1))
+    return list(zip(best.tolist(), np.asarray(settled).tolist(), strict=True))
 
 
 def _opened(run: str | os.PathLike[str]) -> tuple[Path, TrainConfig, hp.AbstractEnergy]:
@@ -190,7 +233,3 @@ def _read(file: Path, shape: tuple[int, ...], size: int | None) -> np.ndarray:
             f"images {shape[1]} wide and {shape[0]} high: resize it."
         )
     return pixels
-
-
-def _at(state: Any, index: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[index], state)

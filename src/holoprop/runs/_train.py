@@ -291,10 +291,10 @@ def _train(
         # Once is enough for a run.
         if metrics.untrusted and not any(m.untrusted for m in history):
             told.on_warning(
-                f"in epoch {metrics.epoch} the nudges of {metrics.untrusted} examples leave the "
-                "region where the equilibrium is holomorphic, and their gradients are wrong: use a "
-                "smaller radius or nudge, or --estimator.max-error for a radius of each example's "
-                "own."
+                f"in epoch {metrics.epoch} the nudges of {_examples(metrics.untrusted)} leave the "
+                "region where the equilibrium is holomorphic, and what they contribute is wrong: "
+                "use a smaller radius or nudge, or --estimator.max-error for a radius of each "
+                "example's own."
             )
         history.append(metrics)
         _write(told, run.path / METRICS, lambda: run.write_metrics(history))
@@ -415,6 +415,10 @@ def _of_best(
         told.on_warning(f"the best epoch is not tested, because its weights are lost: {error}")
         return None
     return evaluate(method, best, test_set, seed=seed)
+
+
+def _examples(count: int) -> str:
+    return "one example" if count == 1 else f"{count} examples"
 
 
 def _write(told: Listener, path: Path, write: Callable[[], None]) -> None:

@@ -150,6 +150,8 @@ def fit(
                 validation_top5_error=held_out.top5_error,
                 residuals=_means(state.seen, "residuals"),
                 steps=_means(state.seen, "steps"),
+                residual_quartiles=_quartiles(state.seen, "residuals"),
+                step_quartiles=_quartiles(state.seen, "steps"),
                 unsettled=sum(int(batch["unsettled"]) for batch in state.seen),
                 validation_unsettled=held_out.unsettled,
                 untrusted=sum(int(batch["untrusted"]) for batch in state.seen),
@@ -170,6 +172,13 @@ def _mean(seen: list[dict[str, Any]], name: str) -> float | None:
 
 def _means(seen: list[dict[str, Any]], name: str) -> dict[str, float]:
     return {phase: float(np.mean([b[name][phase] for b in seen])) for phase in seen[0][name]}
+
+
+def _quartiles(seen: list[dict[str, Any]], name: str) -> dict[str, list[float]]:
+    return {
+        phase: np.percentile([b[name][phase] for b in seen], [0, 25, 50, 75, 100]).tolist()
+        for phase in seen[0][name]
+    }
 
 
 def _gradient_error(seen: list[dict[str, Any]]) -> dict[str, float] | None:

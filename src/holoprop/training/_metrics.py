@@ -18,6 +18,9 @@ class EpochMetrics:
             five classes or fewer.
         residuals: By phase: mean over the batches of each batch's median residual.
         steps: By phase: mean over the batches.
+        residual_quartiles: By phase: smallest, quartiles and largest, five numbers, of the batches'
+            median residuals.
+        step_quartiles: By phase: the same of the batches' steps.
         unsettled: Training examples that were left out of the gradient because they did not settle
             in every phase.
         validation_unsettled: Validation examples that did not settle; they count all the same.
@@ -38,6 +41,8 @@ class EpochMetrics:
     validation_top5_error: float | None
     residuals: dict[str, float]
     steps: dict[str, float]
+    residual_quartiles: dict[str, list[float]]
+    step_quartiles: dict[str, list[float]]
     unsettled: int
     validation_unsettled: int
     untrusted: int
