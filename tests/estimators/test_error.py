@@ -43,13 +43,18 @@ def judged(case: Any, make: Any, radii: Any) -> tuple[Any, Any, Any]:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *rows)
 
 
-def assert_agrees(true: Any, estimated: Any, parts: Any, *, share: float) -> None:
-    """Within a factor of ten for a share of examples, and no large error that is not seen."""
+def assert_agrees(
+    true: Any, estimated: Any, parts: Any, *, share: float, upper: bool = False
+) -> None:
+    """Within a factor of ten for a share of examples, and no large error that is not seen.
+
+    Or, where the estimate is an upper limit, no more than ten times too small.
+    """
     known = (estimated > 100 * parts["rounding"]) & (estimated < 0.1)
     known &= parts["bias"] > parts["settling"]
     assert known.sum() >= 10
-    ratio = np.abs(np.log10(estimated[known] / true[known]))
-    assert np.mean(ratio <= 1) >= share
+    ratio = np.log10(true[known] / estimated[known])
+    assert np.mean((ratio if upper else np.abs(ratio)) <= 1) >= share
     assert not np.any((true > 0.1) & (estimated < 0.02))
 
 
@@ -82,7 +87,9 @@ QUICK = ("one-sided", "centred", "nine", "plain")
 @pytest.mark.quick("plain")
 def test_bias_of_a_perceptron(name: str) -> None:
     make, share = MAKERS[name]
-    assert_agrees(*judged(many(five_points), make, RADII), share=share)
+    # What is read of two states' products is exact to a higher order than the states tell.
+    upper = name == "fourier"
+    assert_agrees(*judged(many(five_points), make, RADII), share=share, upper=upper)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ the free one among them, is put into the equation of equilibrium at half the nud
 them was settled. With J the Jacobian of the step, the equation is missed by (1 - J) a_3 (3/8) r^3
 for two points and by (1 - J) a_2 (1/4) r^2 for one; and (1 - J) a_1 r is the step that the whole
 nudge makes from the free equilibrium. What is missed, relative to that, tells the relative bias,
-for one step of one lane. For two points (|c_0| / |c_1|)^2 is taken where that is larger.
+for one step of one lane. For two points (|c_0| / |c_1|)^2 is taken where that is larger; for one,
+what is missed at minus half the nudge, (1 - J) a_2 (3/4) r^2, because orders may cancel at one
+place, but hardly at both.
 
 Coefficients of a function with a singularity inside of the circle do not fall all the way: those
 near N are those of negative order, which a holomorphic function has none of.
@@ -183,20 +185,27 @@ def _by_order(
 
 
 def _missed(problem: Problem, response: Response, deviations: list[State], n: int) -> Array:
-    """By how much a polynomial misses the equation at half the nudge, relative to the response."""
+    """By how much a polynomial misses the equation where it was not settled, by the response."""
     centre, nudge = response.free.state, response.readings[0].nudges[0]
-    weights, order = ((1 / 2,), 4.0) if n == 1 else ((3 / 8, -1 / 8), 8 / 3)
-    guess = jax.tree.map(
-        lambda d: jnp.tensordot(jnp.asarray(weights, d.dtype), d, 1), deviations[0]
-    )
     start = None
     if response.form is StateForm.PLAIN:
-        start = jax.tree.map(lambda c, d: c.astype(d.dtype), centre, guess)
-        guess = jax.tree.map(lambda c, d: c + d, centre, guess)
+        start = jax.tree.map(lambda c, d: c.astype(d.dtype), centre, deviations[0])
     else:
         problem = Problem(problem.energy, problem.x, problem.objective, centre)
-    missed, whole = (_step(problem, s, b) for s, b in ((guess, nudge / 2), (start, nudge)))
-    return order * _relative(missed, whole)
+    whole = _step(problem, start, nudge)
+
+    def missed(weights: tuple[float, ...], part: float) -> Array:
+        guess = jax.tree.map(
+            lambda d: jnp.tensordot(jnp.asarray(weights, d.dtype), d, 1), deviations[0]
+        )
+        if start is not None:
+            guess = jax.tree.map(jnp.add, start, guess)
+        return _relative(_step(problem, guess, part * nudge), whole)
+
+    if n == 2:
+        return 8 / 3 * missed((3 / 8, -1 / 8), 1 / 2)
+    # At one of them the second and the third order may cancel.
+    return jnp.maximum(4 * missed((1 / 2,), 1 / 2), 4 / 3 * missed((-1 / 2,), -1 / 2))
 
 
 def _step(
