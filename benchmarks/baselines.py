@@ -21,6 +21,7 @@ def gradient_step(
     *,
     free: hp.AbstractRelaxation | None = None,
     nudged: hp.AbstractRelaxation | None = None,
+    throw: bool = True,
 ) -> Step:
     """`(loss, aux), grads` of a batch, jitted as a whole; the relaxations default to the fast path.
 
@@ -28,11 +29,14 @@ def gradient_step(
         estimator: Of the gradient.
         free: Relaxation of the free phase.
         nudged: Relaxation of the nudged phases.
+        throw: Whether it is an error that no example settles.
     """
 
     @eqx.filter_jit
     def step(network: hp.LayeredNetwork, x: jax.Array, y: jax.Array) -> Any:
-        return hp.value_and_grad(network, x, y, estimator=estimator, free=free, nudged=nudged)
+        return hp.value_and_grad(
+            network, x, y, estimator=estimator, free=free, nudged=nudged, throw=throw
+        )
 
     return step
 
