@@ -29,7 +29,14 @@ _FORMAT = 1
 
 
 class UnlabelledError(ValueError):
-    """A split whose images have no labels: none at all, or -1 each."""
+    """A split whose images have no labels: none at all, or -1 each.
+
+    Example:
+        >>> raise UnlabelledError("the test split has no labels")
+        Traceback (most recent call last):
+        ...
+        holoprop.data._load.UnlabelledError: the test split has no labels
+    """
 
 
 def load_images(

@@ -37,6 +37,12 @@ def to_pixels(image: Image.Image, size: int | None, changes: Counter[str]) -> np
 
     Raises:
         ValueError: If its numbers are not those of an image of 8 or 16 bits.
+
+    Example:
+        >>> changes = Counter()
+        >>> pixels = to_pixels(Image.new("RGBA", (4, 3), (0, 0, 0, 0)), 2, changes)
+        >>> pixels.shape, int(pixels.min()), len(changes)
+        ((2, 2, 3), 255, 2)
     """
     image.load()
     if _ORIENTED & image.info.keys() and image.getexif().get(_ORIENTATION, 1) != 1:
@@ -62,12 +68,34 @@ def to_pixels(image: Image.Image, size: int | None, changes: Counter[str]) -> np
 
 
 def as_colour(images: np.ndarray) -> np.ndarray:
-    """Grey images, [..., height, width], with the same number in all three channels."""
+    """Grey images with the same number in all three channels.
+
+    Arguments:
+        images: [..., height, width].
+
+    Returns:
+        [..., height, width, 3].
+
+    Example:
+        >>> as_colour(np.full((1, 1), 7, np.uint8)).tolist()
+        [[[7, 7, 7]]]
+    """
     return np.repeat(images[..., None], 3, axis=-1)
 
 
 def as_grey(images: np.ndarray) -> np.ndarray:
-    """The luma of RGB images, [..., height, width, 3], to the bit as Pillow computes it."""
+    """The luma of RGB images, to the bit as Pillow computes it.
+
+    Arguments:
+        images: uint8 [n, height, width, 3], or an image without n.
+
+    Returns:
+        uint8 [n, height, width].
+
+    Example:
+        >>> as_grey(np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8)).tolist()
+        [[76, 29]]
+    """
     grey = np.empty(images.shape[:-1], np.uint8)
     for start in range(0, len(images), _ROWS):
         rows = slice(start, start + _ROWS)

@@ -16,6 +16,7 @@ from holoprop.runs._config import (
 )
 from holoprop.runs._gradient_check import GradientCheck
 from holoprop.runs._hub import push
+from holoprop.runs._listener import Listener
 from holoprop.runs._networks import AbstractNetwork, Custom, Mlp, Vgg
 from holoprop.runs._open import Prediction, evaluate, load, predict
 from holoprop.runs._optimiser import OptimiserConfig
@@ -25,7 +26,7 @@ from holoprop.runs._read_config import read_config, read_config_file
 from holoprop.runs._report import report
 from holoprop.runs._run_folder import RunFolder
 from holoprop.runs._saver import InterruptedRunError
-from holoprop.runs._train import Listener, Outcome, build_method, resume, train
+from holoprop.runs._train import Outcome, build_method, resume, train
 from holoprop.runs._tune import TuneConfig, tune
 from holoprop.runs._weights import load_weights
 

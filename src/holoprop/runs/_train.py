@@ -9,7 +9,7 @@ from typing import Any
 
 import holoprop as hp
 from holoprop.data import batches_per_epoch
-from holoprop.runs._best import best_epoch, is_past_best
+from holoprop.runs._best import best_epoch, evaluate_best, is_past_best, tested, validated
 from holoprop.runs._card import card
 from holoprop.runs._checkpoints import Checkpoints, Saved
 from holoprop.runs._compilation_cache import compilation_cache
@@ -19,19 +19,18 @@ from holoprop.runs._files import reason
 from holoprop.runs._gradient_check import GradientCheck, check_gradient
 from holoprop.runs._images import AugmentImages, PrepareImages, as_examples, load_splits
 from holoprop.runs._json import as_json
+from holoprop.runs._listener import Listener
 from holoprop.runs._memory import check_memory
 from holoprop.runs._provenance import machine, versions
 from holoprop.runs._read_config import read_config
 from holoprop.runs._run_folder import BEST, CARD, CONFIG, CURVES, METRICS, RunFolder
 from holoprop.runs._saver import InterruptedRunError, Saver, resumed_history
-from holoprop.runs._weights import with_weights
 from holoprop.training import (
     AbstractMethod,
     Backpropagation,
     DivergedError,
     EpochMetrics,
     Evaluation,
-    Examples,
     Method,
     Progress,
     TrainState,
@@ -45,25 +44,6 @@ from holoprop.training import (
 _CHECKED_IMAGES = 100
 # Of the images, so many that do not settle are worth a word.
 _MANY = 0.1
-
-
-@dataclasses.dataclass(frozen=True)
-class Listener:
-    """Who is told how a run goes.
-
-    Attributes:
-        on_stage: What is being done now, in a few words.
-        on_warning: A sentence on what the run does without.
-        on_start: A sentence on the data and the run folder, before anything is compiled.
-        on_progress: Every few batches.
-        on_epoch: After each epoch.
-    """
-
-    on_stage: Callable[[str], None] = lambda words: None
-    on_warning: Callable[[str], None] = lambda sentence: None
-    on_start: Callable[[str], None] = lambda sentence: None
-    on_progress: Callable[[Progress], None] = lambda progress: None
-    on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -352,7 +332,9 @@ def _train(
         test_set = as_examples(test_images)
         test = best_test = evaluate(method, network, test_set, seed=config.seed)
         if best.epoch < history[-1].epoch:
-            best_test = _of_best(told, run, method, network, test_set, config.seed)
+            best_test = evaluate_best(
+                run, method, network, test_set, seed=config.seed, on_warning=told.on_warning
+            )
     before = after = None
     if isinstance(method, Method):
         # Both last: what they compile would otherwise keep the first training step waiting.
@@ -364,7 +346,7 @@ def _train(
     summary = dataclasses.asdict(history[-1]) | {
         "preset": preset,
         "total_seconds": sum(m.seconds for m in history),
-        "best": _validated(best) | _tested(best_test),
+        "best": validated(best) | tested(best_test),
         "alignment": None
         if before is None or after is None
         else {"before": before.as_dict(), "after": after.as_dict()},
@@ -377,7 +359,7 @@ def _train(
             "image_shape": list(train_images.images.shape[1:]),
         },
     }
-    summary |= _tested(test)
+    summary |= tested(test)
     _write(told, run.path / CARD, lambda: run.write_card(card(config, summary)))
     try:
         run.finish(summary)
@@ -387,34 +369,6 @@ def _train(
             + saver.how_to_go_on()
         ) from error
     return Outcome(network, run, history[-1], test, before, after, summary)
-
-
-def _validated(metrics: EpochMetrics) -> dict[str, Any]:
-    whole = dataclasses.asdict(metrics)
-    return {n: v for n, v in whole.items() if n == "epoch" or n.startswith("validation_")}
-
-
-def _tested(test: Evaluation | None) -> dict[str, Any]:
-    if test is None:
-        return {}
-    return {f"test_{name}": value for name, value in dataclasses.asdict(test).items()}
-
-
-def _of_best(
-    told: Listener,
-    run: RunFolder,
-    method: AbstractMethod,
-    network: hp.AbstractEnergy,
-    test_set: Examples,
-    seed: int,
-) -> Evaluation | None:
-    """The test at the best epoch's weights; None where they are lost."""
-    try:
-        best = with_weights(network, run.path / BEST, as_stored=True)
-    except (OSError, ValueError) as error:
-        told.on_warning(f"the best epoch is not tested, because its weights are lost: {error}")
-        return None
-    return evaluate(method, best, test_set, seed=seed)
 
 
 def _examples(count: int) -> str:
