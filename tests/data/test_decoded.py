@@ -97,6 +97,15 @@ def test_other_contents_are_decoded_anew(tmp_path, cache, change):
     assert len(list(cache.iterdir())) == 2
 
 
+def test_a_class_that_another_split_gains_is_known(tmp_path):
+    source = write(tmp_path / "mine")
+    load_images(source, "train")
+    file = source / "test" / "d" / "0.png"
+    file.parent.mkdir(parents=True)
+    Image.fromarray(IMAGES[0]).save(file)
+    assert load_images(source, "train").class_names == ("a", "b", "c", "d")
+
+
 @pytest.mark.parametrize("name", ["about.json", "images.npy", "labels.npy"])
 @pytest.mark.parametrize("damage", ["missing", "half", "flipped", "empty"])
 def test_damaged_images_are_decoded_anew(tmp_path, cache, name, damage):

@@ -611,11 +611,10 @@ def test_splits_are_no_classes(tmp_path):
     refused("has its images in test, train without folders for the classes; put them", tmp_path)
 
 
-def test_one_class_is_a_class(tmp_path):
+def test_one_class_is_none_to_tell_from_another(tmp_path):
     write_files(tmp_path / "train" / "ant")
     write_files(tmp_path / "test" / "ant")
-    with pytest.raises(ValueError, match="none is called 'label'"):
-        load_images(tmp_path, "train")
+    refused("does not have its images in folders for two classes or more; put them", tmp_path)
 
 
 def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):

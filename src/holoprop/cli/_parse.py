@@ -105,12 +105,13 @@ def _fields_of_draft(info: StructTypeInfo) -> StructConstructorSpec | None:
         value = draft.values.get(name, MISSING_NONPROP)
         if is_choice(annotation):
             absent = ("None",) if value is None else ()
-            names: Any = Literal[(*absent, *choices(draft.cls, annotation))]
+            names = (*absent, *choices(draft.cls, annotation))
+            # A type made while running, of which a type checker knows nothing.
+            option: Any = Annotated[Literal[names], tyro.conf.arg(name=name)]
             fields.append(
                 StructFieldSpec(
                     name + _CHOICE,
-                    # A type made while running, of which a type checker knows nothing.
-                    Annotated[names, tyro.conf.arg(name=name)],  # type: ignore[arg-type]
+                    option,
                     default="None" if value is None else option_name(value.cls),
                     helptext=helptext.get(name),
                 )

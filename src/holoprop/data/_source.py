@@ -94,6 +94,9 @@ class Source:
         files = self._files.get(split, [])
         if all(_PACKAGED in Path(file).parents for file in files):
             return None
+        if _reads_images(self.builder):
+            # Its classes are those of all its splits.
+            digest.update(repr(self._folders()).encode(errors="surrogateescape"))
         for file in files:
             digest.update("/".join(Path(file).parts[-3:]).encode(errors="surrogateescape"))
             with open(file, "rb") as stream:
@@ -101,9 +104,14 @@ class Source:
         return digest.hexdigest()
 
     def check_class_folders(self) -> None:
-        """Raise `ValueError` where the folders of the splits would be taken for classes."""
+        """Raise `ValueError` where image files do not lie in folders for their classes."""
         if not _reads_images(self.builder):
             return
+        if len(self._folders()) < 2:
+            raise ValueError(
+                f"{self.described} does not have its images in folders for two classes or more; "
+                "put them in train/CLASS/ and test/CLASS/"
+            )
         folders = [{Path(file).parent for file in files} for files in self._files.values()]
         whole = {folder.parent for split in folders for folder in split}
         if len(folders) > 1 and len(whole) == 1 and all(len(split) == 1 for split in folders):
@@ -111,6 +119,11 @@ class Source:
                 f"{self.described} has its images in {', '.join(sorted(self._files))} without "
                 "folders for the classes; put them in train/CLASS/ and test/CLASS/"
             )
+
+    def _folders(self) -> list[str]:
+        """The names of the folders that files lie in, of all splits."""
+        files = [file for split in self._files.values() for file in split]
+        return sorted({Path(file).parent.name for file in files})
 
     @property
     def _files(self) -> dict[str, list[str]]:
