@@ -7,13 +7,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test test-slow test-touched lint bench
+# make test-checked   the quick tests, with shapes and types of every call checked
+CHECKED := --jaxtyping-packages=holoprop,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+
+.PHONY: train test test-checked test-slow test-touched lint bench
 
 train: $(READY)
 	$(BIN)/holoprop train
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+test-checked: $(READY)
+	$(BIN)/python -m pytest -n auto --dist loadgroup "$(CHECKED)"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

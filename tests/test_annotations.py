@@ -1,14 +1,12 @@
 """Shapes and types in the signatures are true: tests again, with every call checked.
 
-A check of every call costs the tests a quarter of their time.
+A check of every call costs the tests a quarter of their time: `make test-checked` does it for all.
 """
 
 import os
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 CHECKED = (
@@ -23,21 +21,12 @@ CASES = (
 )
 
 
-def check(*arguments: str) -> None:
+def test_calls_fit_their_signatures() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", CHECKED, *arguments],
+        [sys.executable, "-m", "pytest", CHECKED, "-m", "", "-n", "0", *CASES],
         cwd=ROOT,
         env=os.environ | {"PYTEST_ADDOPTS": ""},
         stdout=subprocess.PIPE,
         text=True,
     )
     assert run.returncode == 0, run.stdout
-
-
-def test_calls_fit_their_signatures() -> None:
-    check("-m", "", "-n", "0", *CASES)
-
-
-@pytest.mark.slow
-def test_calls_of_all_quick_tests_fit_their_signatures() -> None:
-    check("-n", "auto", "--dist", "loadgroup", "--deselect", "tests/test_annotations.py")
