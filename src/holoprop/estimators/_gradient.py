@@ -95,7 +95,7 @@ def read_gradient(
         for reading in readings
     ]
     if rule is GradientRule.FOURIER:
-        return _mixed_derivative(problem, free, _first_coefficient(readings), keep, share)
+        return _mixed_derivative(problem, free, _real_coefficient(readings), keep, share)
     return _average(problem, readings, free if form is StateForm.DEVIATION else None, keep, share)
 
 
@@ -175,7 +175,7 @@ def _average(
     return by_parameters(problem, scalar)[0]
 
 
-def _first_coefficient(readings: list[Reading]) -> State:
+def _real_coefficient(readings: list[Reading]) -> State:
     """The real s_1 of ds/dbeta at zero, [batch, ...]."""
 
     def read(r: Reading) -> State:
@@ -214,15 +214,17 @@ def _mixed_derivative(
     return by_parameters(problem, scalar)[0]
 
 
-def imaginary_share(
-    states: State, weights: Complex[Array, " points"], keep: Bool[Array, " batch"]
-) -> Float[Array, ""]:
+def first_coefficient(states: State, weights: Complex[Array, " points"]) -> State:
+    """The complex first coefficient of a full circle, [batch, ...]."""
+    return jax.tree.map(lambda s: jnp.tensordot(weights.astype(s.dtype), s, 1), states)
+
+
+def imaginary_share(coefficient: State, keep: Bool[Array, " batch"]) -> Float[Array, ""]:
     """Relative size of the imaginary part of a full circle's first coefficient.
 
     It vanishes for an energy that is real on real states once everything has settled; what is left
     measures noise and unfinished settling. This is the one place where it is dropped and reported.
     """
-    coefficient = jax.tree.map(lambda s: jnp.tensordot(weights.astype(s.dtype), s, 1), states)
     coefficient = where_examples(keep, coefficient, jax.tree.map(jnp.zeros_like, coefficient))
     coefficient, *_ = unit(coefficient)
     return jnp.sqrt(squared_norm(jax.tree.map(jnp.imag, coefficient)))

@@ -1,6 +1,6 @@
 """The online estimator: a nudge that never stops."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -24,9 +24,11 @@ from holoprop.estimators._estimator import (
 )
 from holoprop.estimators._gradient import (
     ComplexPart,
+    Gradient,
     GradientRule,
     Reading,
     StateForm,
+    first_coefficient,
     imaginary_share,
     read_gradient,
 )
@@ -47,9 +49,10 @@ class Online(AbstractEstimator):
     The nudge goes round the circle in N steps of 2 pi/N, `steps_per_point` relaxation steps each,
     so that T_osc = N steps_per_point and T_plas = periods T_osc in steps. The state is never reset:
     each point starts where the one before ended. The state at the end of each point enters the
-    Fourier coefficient of dF/dtheta, a Riemann sum of the integral in Eq. (10); memory holds the
-    states of all points that are read. Too few steps a point leave the state behind the nudge, and
-    the gradient biased (Fig. 3a).
+    Fourier coefficient of dF/dtheta, a Riemann sum of the integral in Eq. (10). It is summed from
+    period to period, so that memory holds the states of one, however many there are; an example
+    that fails in a later period is in the sums of those before. Too few steps a point leave the
+    state behind the nudge, and the gradient biased (Fig. 3a); `aux.error` says by how much.
 
     There is no free phase: loss and logits are their means round the circle, which for holomorphic
     functions are the values at the centre. The relaxation is the nudged one, whatever its own
@@ -117,64 +120,85 @@ class Online(AbstractEstimator):
 
         def read(
             state: State, point: tuple[Array, Array]
-        ) -> tuple[State, tuple[State, Float[Array, " batch"], Bool[Array, " batch"]]]:
+        ) -> tuple[State, tuple[State, Array, Array]]:
             reached = oscillate(state, *point)
             usable_now = usable(reached, fixed=True, noisy=relaxation.noise > 0)
             return reached.state, (reached.state, reached.residual, usable_now)
 
-        warmup, read_points = self.warmup_periods * self.points, self.periods * self.points
-        counts = jnp.arange(warmup + read_points)
-        nudges = jnp.tile(beta, self.warmup_periods + self.periods)
+        # exp(-i phi) / (T_plas |beta|) in units of points, as the weights of real and imaginary
+        # part.
+        weights = jnp.conj(beta) / jnp.abs(beta) ** 2 / (self.periods * self.points)
+
+        def period(
+            state: State, keep: Bool[Array, " batch"], counts: Array
+        ) -> tuple[State, Bool[Array, " batch"], State, Array, _Sums]:
+            state, (states, residuals, settled) = jax.lax.scan(read, state, (counts, beta))
+            keep = keep & jnp.all(settled, axis=0)
+            reading = Reading(beta, jnp.real(weights), -jnp.imag(weights), states)
+            prediction = jax.vmap(lambda s: logits(problem, s))(states)
+            sums = _Sums(
+                read_gradient(
+                    problem,
+                    [reading],
+                    GradientRule.AVERAGE,
+                    form=StateForm.PLAIN,
+                    free=problem.init_state(),
+                    keep=keep,
+                ),
+                first_coefficient(states, weights),
+                jnp.sum(jnp.real(jax.vmap(lambda s: costs(problem, s))(states)), axis=0),
+                None if prediction is None else jnp.sum(jnp.real(prediction), axis=0),
+            )
+            return state, keep, states, residuals, sums
+
+        def onward(carry: Any, counts: Array) -> tuple[Any, Array]:
+            state, keep, _, sums = carry
+            state, keep, states, residuals, new = period(state, keep, counts)
+            return (state, keep, states, jax.tree.map(jnp.add, sums, new)), residuals
+
+        warmup = self.warmup_periods * self.points
+        counts = warmup + jnp.arange(self.periods * self.points).reshape(self.periods, -1)
         state, _ = jax.lax.scan(
             lambda s, point: (oscillate(s, *point).state, None),
             to_complex(problem.init_state() if phases.init is None else phases.init),
-            (counts[:warmup], nudges[:warmup]),
+            (jnp.arange(warmup), jnp.tile(beta, self.warmup_periods)),
         )
-        nudges = nudges[warmup:]
-        state, (states, residuals, settled) = jax.lax.scan(read, state, (counts[warmup:], nudges))
-        keep = jnp.all(settled, axis=0)
-        # exp(-i phi) / (T_plas |beta|) in units of points, as the weights of real and imaginary
-        # part.
-        weights = jnp.conj(nudges) / jnp.abs(nudges) ** 2 / read_points
-        reading = Reading(nudges, jnp.real(weights), -jnp.imag(weights), states)
-        centre = jax.tree.map(lambda s: jnp.mean(jnp.real(s), axis=0), states)
-        energy, x = read_gradient(
-            problem, [reading], GradientRule.AVERAGE, form=StateForm.PLAIN, free=centre, keep=keep
+        keep = jnp.ones(problem.batch, bool)
+        _, _, states, _, sums = jax.tree.map(
+            lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(period, state, keep, counts[0])
         )
-        loss = jnp.mean(jnp.real(jax.vmap(lambda s: costs(problem, s))(states)), axis=0)
-        prediction = jax.vmap(lambda s: logits(problem, s))(states)
+        (state, keep, states, sums), residuals = jax.lax.scan(
+            onward, (state, keep, states, sums), counts
+        )
+        read_points = self.periods * self.points
+        energy, x = sums.gradient
         aux = Aux(
-            logits=None if prediction is None else jnp.mean(jnp.real(prediction), axis=0),
+            logits=None if sums.logits is None else sums.logits / read_points,
             steps={"online": jnp.array(self.points * self.steps_per_point)},
-            residuals={"online": residuals},
+            residuals={"online": residuals.reshape(read_points, -1)},
             settled=keep,
             unsettled=jnp.sum(~keep),
             count=jnp.sum(keep),
             free_settled=keep,
             state=state,
-            imaginary=imaginary_share(states, weights, keep),
+            imaginary=imaginary_share(sums.coefficient, keep),
             **error_aux(
-                self._budget(problem, phases, states, residuals),
+                self._budget(problem, phases, states, residuals[-1]),
                 keep,
                 jnp.full(problem.batch, jnp.abs(beta[0])),
             ),
         )
-        return Estimate(masked_mean(loss, keep), energy, x, aux)
+        return Estimate(masked_mean(sums.loss / read_points, keep), energy, x, aux)
 
     def _budget(
         self,
         problem: Problem,
         phases: Phases,
         states: State,
-        residuals: Float[Array, "read batch"],
+        residual: Float[Array, "points batch"],
     ) -> Budget:
-        """By the mean of all periods, and by a free phase of as many steps as a point has."""
+        """By the last period, and by a free phase of as many steps as a point has."""
         points, relaxation, key = self.points, phases.nudged, phases.key
-
-        def mean(a: Array) -> Array:
-            return jnp.mean(a.reshape(self.periods, points, *a.shape[1:]), axis=0)
-
-        states, residual = jax.tree.map(mean, (states, residuals))
         centre = jax.tree.map(lambda s: jnp.mean(s, axis=0), states)
         if problem.is_real:
             centre = jax.tree.map(jnp.real, centre)
@@ -197,4 +221,22 @@ class Online(AbstractEstimator):
         )
         noisy = relaxation.noise > 0
         nudges = Nudges([group], points, GradientRule.AVERAGE, noisy=noisy, moving=True)
-        return budget_of(problem, response, nudges)
+        budget = budget_of(problem, response, nudges)
+        # Each period has noise of its own.
+        return eqx.tree_at(lambda b: b.noise, budget, budget.noise / self.periods**0.5)
+
+
+class _Sums(eqx.Module):
+    """What is summed over the periods.
+
+    Attributes:
+        gradient: By the energy's and the inputs' real arrays.
+        coefficient: The first Fourier coefficient of the state, [batch, ...].
+        loss: Of each example, over all points.
+        logits: [batch, classes], over all points, or None for an energy without classes.
+    """
+
+    gradient: Gradient
+    coefficient: State
+    loss: Float[Array, " batch"]
+    logits: Float[Array, "batch classes"] | None

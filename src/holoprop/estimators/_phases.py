@@ -18,6 +18,7 @@ from holoprop.estimators._gradient import (
     GradientRule,
     Reading,
     StateForm,
+    first_coefficient,
     imaginary_share,
     read_gradient,
 )
@@ -203,7 +204,7 @@ def estimate_from(
     imaginary = None
     if full_circle:
         weights = jax.lax.complex(readings[0].real, -readings[0].imaginary)
-        imaginary = imaginary_share(readings[0].states, weights, keep)
+        imaginary = imaginary_share(first_coefficient(readings[0].states, weights), keep)
     aux = phase_aux(
         problem,
         free,
