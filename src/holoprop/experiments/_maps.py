@@ -27,6 +27,9 @@ def residual_map(
 ) -> np.ndarray:
     """Residual [points, points] of one example, imaginary parts upwards; NaN where it diverged.
 
+    Round a real centre its lower half is the upper one's mirror image: s*(conj beta) is the
+    conjugate of s*(beta), as networks are real on real states.
+
     Arguments:
         network: A holomorphic network.
         x: [1, ...].
@@ -41,7 +44,9 @@ def residual_map(
         lanes: Nudges that go through one solve.
     """
     axis = np.linspace(-width / 2, width / 2, points)
-    nudges = (centre + axis + 1j * axis[:, None]).reshape(-1)
+    mirrored = centre.imag == 0
+    rows = axis[points // 2 :] if mirrored else axis
+    nudges = (centre + axis + 1j * rows[:, None]).reshape(-1)
     # One shape for all chunks: the last is filled up.
     chunks = -(-nudges.size // lanes)
     filled = np.pad(nudges, (0, chunks * lanes - nudges.size), mode="edge").reshape(chunks, lanes)
@@ -63,7 +68,8 @@ def residual_map(
 
     found = parts.each(name, filled, residual)
     flat = np.concatenate([part["residual"] for part in found])[: nudges.size]
-    return flat.reshape(points, points)
+    known = flat.reshape(len(rows), points)
+    return np.concatenate([known[::-1][: points - len(rows)], known]) if mirrored else known
 
 
 def is_settled(residual: np.ndarray) -> np.ndarray:
