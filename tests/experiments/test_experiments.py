@@ -12,7 +12,7 @@ import holoprop as hp
 from holoprop.experiments import SCALES, experiments, redraw, reproduce
 from holoprop.experiments._cost import Cost, Operations
 from holoprop.experiments._exactness_numbers import predicted, taylor
-from holoprop.experiments._fig7 import frontier_point
+from holoprop.experiments._maps import frontier_point
 from holoprop.experiments._toy import circle, frontier, toy
 
 # What these share is made once, by one process.

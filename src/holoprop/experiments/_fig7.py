@@ -68,15 +68,6 @@ def _network(config: Fig7, panel: str) -> hp.LayeredNetwork:
     return jax.tree.map(lambda w: gain * w, network)
 
 
-def frontier_point(residual: np.ndarray, width: float) -> complex | None:
-    """The nudge of an unsettled grid point that is nearest to zero, or None."""
-    axis = np.linspace(-width / 2, width / 2, len(residual))
-    nudges = axis + 1j * axis[:, None]
-    distance = np.where(is_settled(residual), np.inf, np.abs(nudges))
-    nearest = np.unravel_index(np.argmin(distance), distance.shape)
-    return complex(nudges[nearest]) if np.isfinite(distance[nearest]) else None
-
-
 def compute(config: Fig7, parts: Parts) -> Numbers:
     """Five maps, and a zoom into the one that has a frontier nearest to zero."""
     image, label = digits(1)
