@@ -138,6 +138,14 @@ class Page:
         return message
 
 
+def installed():
+    """The browser's program, or a skip."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no Chromium: install it to see that a browser draws the page")
+    return browser
+
+
 @contextlib.contextmanager
 def opened(file, profile):
     """A file as a `Page`; the test is skipped where there is no Chromium.
@@ -146,9 +154,7 @@ def opened(file, profile):
         file: What is opened.
         profile: A folder for the browser's own files.
     """
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("there is no Chromium: install it to see that a browser draws the page")
+    browser = installed()
     reads, commands = os.pipe()
     answers, writes = os.pipe()
     process = subprocess.Popen(

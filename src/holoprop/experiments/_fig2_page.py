@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from holoprop.experiments._fig2_numbers import Fig2
 from holoprop.experiments._maps import SETTLED, frontier_point
 from holoprop.experiments._parts import Numbers
-from holoprop.experiments._style import MAP, SERIES, VERMILION
+from holoprop.experiments._style import MAP, SERIES
 
 _FOLDER = Path(__file__).parent / "fig2_page"
 # Points on a side of the map, so that the page stays small.
@@ -50,7 +50,6 @@ def _data(config: Fig2, numbers: Numbers) -> dict[str, Any]:
         "frontier": None if edge is None else abs(edge),
         "map": _map(config, numbers["map"]),
         "series": [series["color"] for series in SERIES],
-        "accent": VERMILION,
     }
 
 

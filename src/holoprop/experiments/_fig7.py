@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 import holoprop as hp
 from holoprop.experiments._data import digits
 from holoprop.experiments._experiment import Experiment
-from holoprop.experiments._maps import is_settled, residual_map
+from holoprop.experiments._maps import frontier_point, is_settled, residual_map
 from holoprop.experiments._parts import Numbers, Parts
 from holoprop.experiments._record import Claim
 from holoprop.experiments._style import MAP, VERMILION, letter, new_figure

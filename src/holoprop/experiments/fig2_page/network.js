@@ -98,20 +98,21 @@ function circle(network, free, radius, points) {
       continue;
     }
     const relaxed = relax(network, free, nudge);
-    const left = residual(relaxed, free);
-    found.push({ angle, nudge, state: relaxed.state, residual: left, settled: left < network.tolerance });
+    const left = residual(relaxed, free), settled = left < network.tolerance;
+    found.push({ angle, nudge, state: relaxed.state, residual: left, settled });
   }
   return found;
 }
 
 // The derivative of the total energy by every weight and bias, real or imaginary parts in a row.
 function energySlope(network, { state, nudge }) {
-  const pairs = state.map((above, l) => [plus(zeros(above.re.length), above, -1), l ? state[l - 1] : network.input]);
+  const below = [network.input, ...state], negative = { re: -1, im: 0 };
+  const pairs = state.map((above, l) => [times(negative, above), below[l]]);
   pairs.push([times(nudge, outputError(network, state)), state.at(-1)]);
   const slope = { re: [], im: [] };
-  for (const [above, below] of pairs) {
+  for (const [above, source] of pairs) {
     for (let i = 0; i < above.re.length; i++) {
-      const row = times({ re: above.re[i], im: above.im[i] }, below);
+      const row = times({ re: above.re[i], im: above.im[i] }, source);
       slope.re.push(...row.re);
       slope.im.push(...row.im);
     }
@@ -151,7 +152,8 @@ function coefficients(points, free) {
 // For two points: by how much the parabola through three known states misses the equation of
 // equilibrium at half the nudge, relative to what the whole nudge moves.
 function missed(network, free, [plusPoint, minusPoint]) {
-  const topMove = (state, nudge) => norm([minus(step(network, state, nudge).at(-1), state.at(-1))]);
+  const topMove = (state, nudge) =>
+    norm([minus(step(network, state, nudge).at(-1), state.at(-1))]);
   const guess = free.map((layer, l) => {
     const ahead = plus(layer, minus(plusPoint.state[l], layer), 3 / 8);
     return plus(ahead, minus(minusPoint.state[l], layer), -1 / 8);

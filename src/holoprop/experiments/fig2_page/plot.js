@@ -3,11 +3,12 @@
 const BOX = { left: 56, right: 312, top: 8, bottom: 264 };
 const DIGITS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
-function readable(value, digits = 3) {
+function readable(value, digits) {
   if (value === 0) return "0";
-  if (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e5) return minusSign(value.toPrecision(digits));
+  if (!Number.isFinite(value)) return "∞";
+  if (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e5) return signed(value.toPrecision(digits));
   const [factor, exponent] = value.toExponential(digits - 1).split("e");
-  return minusSign(`${factor} × ${power(Number(exponent))}`);
+  return signed(`${factor} × ${power(Number(exponent))}`);
 }
 
 function power(exponent) {
@@ -15,8 +16,15 @@ function power(exponent) {
   return `10${exponent < 0 ? "⁻" : ""}${digits}`;
 }
 
-function minusSign(text) {
-  return text.replace(/^-/, "−");
+// With a minus sign instead of a hyphen.
+function signed(number) {
+  return String(number).replace(/^-/, "−");
+}
+
+// The smallest number of one digit that is not below a value.
+function roundedUp(value) {
+  const unit = 10 ** Math.floor(Math.log10(value));
+  return Number((unit * Math.ceil(value / unit)).toPrecision(1));
 }
 
 // Two scales from numbers to places, and the frame that belongs to them. Each axis is
@@ -38,26 +46,28 @@ function axes(horizontal, vertical) {
   const frame = `<path class="axis" d="M${left} ${top}V${bottom}H${right}"/>
     ${below.join("")}${beside.join("")}
     <text x="${middle.x}" y="${bottom + 34}" text-anchor="middle">${horizontal.label}</text>
-    <text transform="translate(12 ${middle.y}) rotate(-90)" text-anchor="middle">${vertical.label}</text>`;
+    <text transform="translate(12 ${middle.y}) rotate(-90)" text-anchor="middle">${vertical.label}
+    </text>`;
   return { x, y, frame };
 }
 
-// Decades from one exponent to another, with every so manieth labelled.
-function decades(from, to, every, label) {
+// An axis of decades up to one, with every fourth named.
+function decades(from, label) {
   const ticks = [];
-  for (let exponent = from; exponent <= to; exponent += every) ticks.push([exponent, power(exponent)]);
-  return { from, to, ticks, label };
+  for (let exponent = from; exponent <= 0; exponent += 4) ticks.push([exponent, power(exponent)]);
+  return { from, to: 0, ticks, label };
 }
 
 // Markers of the pictures' series: circle, square, triangle, diamond.
 function marker(kind, x, y, size, color) {
   const shapes = [
-    `M${x - size} ${y}a${size} ${size} 0 1 0 ${2 * size} 0a${size} ${size} 0 1 0 ${-2 * size} 0`,
-    `M${x - size} ${y - size}h${2 * size}v${2 * size}h${-2 * size}z`,
-    `M${x} ${y - 1.2 * size}l${1.2 * size} ${2.2 * size}h${-2.4 * size}z`,
-    `M${x} ${y - 1.4 * size}l${1.4 * size} ${1.4 * size}l${-1.4 * size} ${1.4 * size}l${-1.4 * size} ${-1.4 * size}z`,
+    "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0 -2 0",
+    "M-1 -1h2v2h-2z",
+    "M0 -1.2l1.2 2.2h-2.4z",
+    "M0 -1.4l1.4 1.4l-1.4 1.4l-1.4 -1.4z",
   ];
-  return `<path d="${shapes[kind % shapes.length]}" fill="${color}"/>`;
+  const place = `translate(${x} ${y}) scale(${size})`;
+  return `<path d="${shapes[kind % shapes.length]}" transform="${place}" fill="${color}"/>`;
 }
 
 function cross(x, y, color) {
@@ -72,5 +82,6 @@ function line(places, color, dash = "") {
     pen = place ? "L" : "M";
     return part;
   });
-  return `<path d="${parts.join("")}" fill="none" stroke="${color}" stroke-width="1.5" stroke-dasharray="${dash}"/>`;
+  const style = `stroke="${color}" stroke-width="1.5" stroke-dasharray="${dash}"`;
+  return `<path d="${parts.join("")}" fill="none" ${style}/>`;
 }
