@@ -11,6 +11,7 @@ from pathlib import Path
 from holoprop.experiments import experiments
 
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
+PAGE = "interactive.html"
 HEAD = """# Gallery
 
 Figures of the paper, and pictures beyond it, each by one command:
@@ -18,9 +19,9 @@ Figures of the paper, and pictures beyond it, each by one command:
     holoprop reproduce NAME [--scale smoke|quick|paper] [--output FOLDER]
 
 It leaves the picture as PNG and SVG, its numbers as JSON, its configuration, and a page that checks
-the paper's claims by those numbers. The captions here say exactly what was run; the claims stand on
-the page of each picture, those that fail among them. This page and the files beside it are made by
-`scripts/gallery.py` from such folders.
+the paper's claims by those numbers; of Figure 2 a page to play with, too. The captions here say
+exactly what was run; the claims stand on the page of each picture, those that fail among them. This
+page and the files beside it are made by `scripts/gallery.py` from such folders.
 """
 
 
@@ -31,7 +32,8 @@ def main(source: Path) -> None:
         folder, kept = source / name, GALLERY / name
         if (folder / "comparison.md").exists():
             kept.mkdir(parents=True, exist_ok=True)
-            for file in (f"{name}.png", "comparison.md", "config.json"):
+            page = [] if experiment.page is None else [PAGE]
+            for file in (f"{name}.png", "comparison.md", "config.json", *page):
                 shutil.copyfile(folder / file, kept / file)
         if not (kept / "comparison.md").exists():
             continue
@@ -47,6 +49,11 @@ def main(source: Path) -> None:
             f"{lines[4]} [Its claims, one by one]({name}/comparison.md).",
             "",
         ]
+        if (kept / PAGE).exists():
+            parts += [
+                f"[The same to play with]({name}/{PAGE}): a circle of nudges to drag, live.",
+                "",
+            ]
     (GALLERY / "README.md").write_text("\n".join(parts), encoding="utf-8")
 
 

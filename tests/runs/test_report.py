@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from chromium import installed
 from terminal import SMALL, TWO_LAYERS, call, refuses, write_digits
 
 from holoprop.runs import report
@@ -104,9 +105,7 @@ def test_report_replaces_reports_alone(runs, tmp_path, monkeypatch):
 
 
 def test_page_is_drawn_by_a_browser(runs, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("there is no Chromium: install it to see that a browser draws the page")
+    browser = installed()
     path = report(runs, tmp_path / "report.html")
     options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
     picture = tmp_path / "page.png"

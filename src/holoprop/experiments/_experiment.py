@@ -36,6 +36,7 @@ class Experiment:
         draw: From a configuration and numbers to a picture, and nothing else.
         claims: From a configuration and numbers to verdicts.
         caption: What was run, in words.
+        page: From a configuration and numbers to an HTML page that one can play with, or None.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Experiment:
     draw: Callable[[Any, Numbers], Figure]
     claims: Callable[[Any, Numbers], list[Claim]]
     caption: Callable[[Any, Numbers], str]
+    page: Callable[[Any, Numbers], str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,8 @@ def reproduce(
 ) -> Reproduction:
     """Compute, draw and compare; leave a folder.
 
-    `OUTPUT/NAME` gets NAME.png, NAME.svg, numbers.json, config.json and comparison.md;
+    `OUTPUT/NAME` gets NAME.png, NAME.svg, numbers.json, config.json and comparison.md, and where
+    the experiment has a page interactive.html;
     `OUTPUT/parts` keeps what has been computed, so that the same call goes on where an earlier one
     stopped.
 
@@ -105,13 +108,15 @@ def reproduce(
 
 
 def redraw(experiment: Experiment, config: Any, folder: Path) -> Reproduction:
-    """Picture and comparison again, from the numbers that a folder holds."""
+    """Picture, comparison and page again, from the numbers that a folder holds."""
     numbers = read_numbers(folder / "numbers.json")
     claims = experiment.claims(config, numbers)
     with style():
         save(experiment.draw(config, numbers), folder / experiment.name)
-    page = comparison(experiment.title, experiment.caption(config, numbers), claims)
-    write_text(folder / "comparison.md", page)
+    compared = comparison(experiment.title, experiment.caption(config, numbers), claims)
+    write_text(folder / "comparison.md", compared)
+    if experiment.page is not None:
+        write_text(folder / "interactive.html", experiment.page(config, numbers))
     return Reproduction(folder, claims)
 
 

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 import holoprop as hp
 from holoprop.experiments._data import digits
 from holoprop.experiments._experiment import Experiment
-from holoprop.experiments._maps import is_settled, residual_map
+from holoprop.experiments._maps import frontier_point, is_settled, residual_map
 from holoprop.experiments._parts import Numbers, Parts
 from holoprop.experiments._record import Claim
 from holoprop.experiments._style import MAP, VERMILION, letter, new_figure
@@ -66,15 +66,6 @@ def _network(config: Fig7, panel: str) -> hp.LayeredNetwork:
     )
     gain = config.reduced if panel in "ac" else config.gain
     return jax.tree.map(lambda w: gain * w, network)
-
-
-def frontier_point(residual: np.ndarray, width: float) -> complex | None:
-    """The nudge of an unsettled grid point that is nearest to zero, or None."""
-    axis = np.linspace(-width / 2, width / 2, len(residual))
-    nudges = axis + 1j * axis[:, None]
-    distance = np.where(is_settled(residual), np.inf, np.abs(nudges))
-    nearest = np.unravel_index(np.argmin(distance), distance.shape)
-    return complex(nudges[nearest]) if np.isfinite(distance[nearest]) else None
 
 
 def compute(config: Fig7, parts: Parts) -> Numbers:

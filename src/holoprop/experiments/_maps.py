@@ -75,3 +75,12 @@ def residual_map(
 def is_settled(residual: np.ndarray) -> np.ndarray:
     """Where an equilibrium was found."""
     return np.nan_to_num(residual, nan=np.inf) < SETTLED
+
+
+def frontier_point(residual: np.ndarray, width: float) -> complex | None:
+    """The nudge of an unsettled grid point that is nearest to zero, or None."""
+    axis = np.linspace(-width / 2, width / 2, len(residual))
+    nudges = axis + 1j * axis[:, None]
+    distance = np.where(is_settled(residual), np.inf, np.abs(nudges))
+    nearest = np.unravel_index(np.argmin(distance), distance.shape)
+    return complex(nudges[nearest]) if np.isfinite(distance[nearest]) else None
