@@ -187,44 +187,36 @@ def _by_order(
 def _missed(problem: Problem, response: Response, deviations: list[State], n: int) -> Array:
     """By how much a polynomial misses the equation where it was not settled, by the response."""
     centre, nudge = response.free.state, response.readings[0].nudges[0]
-    start = None
+    # The whole step from rest, then where to look: parts of the nudge, and of the deviations there.
+    parts, weights = [1.0, 1 / 2, -1 / 2], [[0.0], [1 / 2], [-1 / 2]]
+    if n == 2:
+        parts, weights = [1.0, 1 / 2], [[0.0, 0.0], [3 / 8, -1 / 8]]
+    states = jax.tree.map(
+        lambda d: jnp.tensordot(jnp.asarray(weights, d.dtype), d, 1), deviations[0]
+    )
     if response.form is StateForm.PLAIN:
-        start = jax.tree.map(lambda c, d: c.astype(d.dtype), centre, deviations[0])
+        states = jax.tree.map(lambda c, s: c.astype(s.dtype) + s, centre, states)
     else:
         problem = Problem(problem.energy, problem.x, problem.objective, centre)
-    whole = _step(problem, start, nudge)
-
-    def missed(weights: tuple[float, ...], part: float) -> Array:
-        guess = jax.tree.map(
-            lambda d: jnp.tensordot(jnp.asarray(weights, d.dtype), d, 1), deviations[0]
-        )
-        if start is not None:
-            guess = jax.tree.map(jnp.add, start, guess)
-        return _relative(_step(problem, guess, part * nudge), whole)
-
+    whole, *steps = _steps(problem, states, nudge * jnp.asarray(parts, nudge.dtype))
     if n == 2:
-        return 8 / 3 * missed((3 / 8, -1 / 8), 1 / 2)
+        return 8 / 3 * _relative(steps[0], whole)
     # At one of them the second and the third order may cancel.
-    return jnp.maximum(4 * missed((1 / 2,), 1 / 2), 4 / 3 * missed((-1 / 2,), -1 / 2))
+    return jnp.maximum(4 * _relative(steps[0], whole), 4 / 3 * _relative(steps[1], whole))
 
 
-def _step(
-    problem: Problem, state: State | None, nudge: Inexact[Array, ""]
-) -> Float[Array, " batch"]:
-    """Size of one step of each example, as far as it tells; from no deviation if state is None."""
+def _steps(
+    problem: Problem, states: State, nudges: Inexact[Array, " points"]
+) -> Float[Array, "points batch"]:
+    """Size of one step of each example at each nudge, as far as it tells."""
     numerics = problem.energy.numerics()
 
     def one(dynamics: AbstractDynamics, state: State) -> State:
-        extended = dynamics.extend(state)
-        if at_rest:
-            # The extended state of zero is zero: no need to compute it.
-            extended = jax.tree.map(jnp.zeros_like, extended)
-        return numerics.nudged_part(dynamics.synchronous(extended, None)[1])
+        return numerics.nudged_part(dynamics.synchronous(dynamics.extend(state), None)[1])
 
-    at_rest = state is None
-    if state is None:
-        state = jax.tree.map(lambda c: jnp.zeros(c.shape, nudge.dtype), problem.centre)
-    return _lengths(Lanes.of(problem, nudge, None).map(one, state), 1)
+    lanes = Lanes.of(problem, nudges, None)
+    flat = jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), states)
+    return _lengths(lanes.in_grid(lanes.map(one, flat)), 2)
 
 
 def _coefficients(deviations: list[State], nudges: Nudges, orders: Sequence[int]) -> State:

@@ -5,8 +5,8 @@
 Batch 20, learning rate 0.05, N = 10, radius 0.4, validated on the test split as the paper does,
 where nothing is chosen by it. With --epochs 10: 97.51, 97.82 and 97.87 % accuracy at the last epoch
 (seeds 0 to 2; benchmarks/results/training). The first epoch takes 40 s and later ones 27 s on two
-shared cores. The paper: 97.67 % at the last of 50 epochs. At small scale 92.0 % after 5 epochs (seed 0), in 97 s
-of processor time.
+shared cores. The paper: 97.67 % at the last of 50 epochs. At small scale 92.0 % after 5 epochs
+(seed 0), in 97 s of processor time.
 """
 
 import holoprop as hp
