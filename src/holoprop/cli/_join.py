@@ -88,7 +88,7 @@ def joined(command: str, work: Callable[[], int]) -> int:
     except BaseException:
         traceback.print_exc()
         status = 1
-    if status == 1:
+    if status in (1, 2):
         # The others may be waiting for this one to go on: it must not wait for them in turn. When
         # it is gone they are ended, within two minutes at most.
         time.sleep(_PARTING)
