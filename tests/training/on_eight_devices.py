@@ -26,6 +26,9 @@ COLLECTIVE = re.compile(
 )
 
 
+TO_TOLERANCE = hp.Sequential(tolerance=1e-3)
+
+
 def digits(dtype):
     return Examples((IMAGES.reshape(-1, 784) / 255).astype(dtype), LABELS.astype(np.int32))
 
@@ -83,7 +86,7 @@ def twenty_steps(dtype, **changes):
     }
 
 
-def program(relaxation=hp.Sequential(tolerance=1e-3), **changes):
+def program(relaxation=TO_TOLERANCE, **changes):
     """The collectives of a step to a tolerance, in all and outside of loops."""
     to_tolerance = method(free=relaxation, nudged=relaxation, **changes)
     shards, state = Shards(jax.devices()), first_state(method(), network(np.float32))
@@ -240,5 +243,6 @@ def float64():
 
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_disable_most_optimizations", True)
     assert jax.device_count() == 8
     print(json.dumps({name: globals()[name]() for name in sys.argv[1:]}))
