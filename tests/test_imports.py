@@ -12,7 +12,7 @@ SOURCE = Path(holoprop.__file__).parent
 ROOT = Path(__file__).parents[1]
 # From the ground up. A package may import from those above it in this list.
 ROWS = [
-    {"_types", "_tree", "_checks", "_quadrature", "_platform"},
+    {"_types", "_tree", "_checks", "_quadrature", "_platform", "_varying"},
     {"nn"},
     {"energies"},
     {"relaxation"},

@@ -10,6 +10,7 @@ from jax.extend.core import get_opaque_trace_state
 
 from holoprop._tree import as_arrays, as_parameters, at_least_single, is_real_array, scaled, unit
 from holoprop._types import Array, Input, PyTree, State
+from holoprop._varying import of_own_share
 from holoprop.energies import AbstractEnergy, initial_state
 from holoprop.estimators import NO_NUDGE, AbstractEstimator, Estimate, Phases, has_no_nudge
 from holoprop.relaxation import (
@@ -101,7 +102,8 @@ def equilibrium(
                 "arguments alone: use a relaxation without noise."
             )
     batch, given = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, init))
-    batch = at_least_single(batch)
+    # Marked out here, where the derivative of the mark is the sum over all devices.
+    energy, batch, given = of_own_share((energy, at_least_single(batch), given), throw=throw)
     init = check_arguments(energy, batch, targets={}, init=given, key=None, noise=0.0)
     problem = Problem(energy, batch)
     start = problem.init_state()

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from holoprop._tree import as_arrays, as_stored, at_least_single, is_real_array
 from holoprop._types import Array, Bool, Float, Key, PyTree, State
+from holoprop._varying import of_own_share, without_explicit_axes
 from holoprop.energies import AbstractEnergy
 from holoprop.estimators import (
     NO_NUDGE,
@@ -54,9 +55,10 @@ def value_and_grad(
     The loss is the mean over the examples that settle without a nudge (`aux.free_settled`), the
     gradient over those of them that settle in every phase (`aux.settled`), of which there are
     `aux.count`; the others are counted in `aux.unsettled`. It can be jitted, and mapped over keys
-    and networks. Of shards of a batch, the whole batch's gradient is the mean with `aux.count` as
-    the weights, and its loss that with `aux.free_settled.sum()`:
+    and networks. Of shards of a batch, in a `jax.shard_map`, the whole batch's gradient is the mean
+    with `aux.count` as the weights, and its loss that with `aux.free_settled.sum()`:
 
+        (loss, aux), grads = hp.value_and_grad(network, x, labels, estimator=..., throw=False)
         count = jax.lax.psum(aux.count, "shards")
         grads = jax.tree.map(lambda g: jax.lax.psum(aux.count * g, "shards") / count, grads)
 
@@ -109,8 +111,18 @@ def value_and_grad(
 
     Reference: Laborieux and Zenke (2022), Eq. (8).
     """
+    settings: dict[str, Any] = {"estimator": estimator, "free": free, "nudged": nudged}
+    settings |= {"batching": batching, "key": key, "throw": throw}
+    sharded = without_explicit_axes(
+        lambda network, x, labels, init: value_and_grad(network, x, labels, init=init, **settings),
+        *(network, x, labels, init),
+    )
+    if sharded is not None:
+        return sharded
     parameters = as_arrays(network)
     network, x, labels = at_least_single(parameters), as_batch("x", x), as_batch("labels", labels)
+    # Of a share of a batch the gradient is the share's own.
+    network, x, labels, init = of_own_share((network, x, labels, init), throw=throw)
     default = default_relaxation(network, mixed=True, tolerance="auto")
     free, nudged = default if free is None else free, default if nudged is None else nudged
     noise = max(free.noise, nudged.noise)

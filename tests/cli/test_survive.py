@@ -609,10 +609,10 @@ def test_what_is_done_is_said_before_it_is_done(digits):
 
 @pytest.mark.slow
 def test_signal_before_the_first_step_leaves_nothing(digits, monkeypatch):
-    from holoprop.runs import _train as training
+    from holoprop.runs import _setup as training
 
     load = training.load_splits
-    monkeypatch.setattr(training, "load_splits", lambda config: (stop(), load(config))[1])
+    monkeypatch.setattr(training, "load_splits", lambda *a: (stop(), load(*a))[1])
     answer = call("train", "--data", digits, *TINY, "--output", "run")
     assert answer.code == 143
     assert answer.err.endswith("interrupted before the first step: nothing was written.\n")
@@ -621,12 +621,12 @@ def test_signal_before_the_first_step_leaves_nothing(digits, monkeypatch):
 
 @pytest.mark.slow
 def test_signal_before_the_first_step_leaves_a_resumed_run_as_it_was(digits, whole, monkeypatch):
-    from holoprop.runs import _train as training
+    from holoprop.runs import _setup as training
 
     folder = interrupted(digits, monkeypatch)
     before, load = files(folder / "checkpoints"), training.load_splits
     with monkeypatch.context() as patch:
-        patch.setattr(training, "load_splits", lambda config: (stop(), load(config))[1])
+        patch.setattr(training, "load_splits", lambda *a: (stop(), load(*a))[1])
         answer = call("resume", folder)
     assert answer.code == 143
     assert answer.err.endswith("interrupted; go on from step 5 with: holoprop resume run\n")

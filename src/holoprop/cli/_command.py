@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from holoprop import runs
+from holoprop import runs, training
 from holoprop.cli._configured import Start, carry_out
 from holoprop.cli._faults import guarded, refused
 from holoprop.cli._signals import Stop, stoppable
@@ -20,7 +20,7 @@ def run_train(arguments: list[str]) -> int:
         return 0
 
     def work(start: Start, config: runs.TrainConfig) -> int:
-        if start.full is not None:
+        if start.full is not None and runs.is_first():
             print(_small(name=start.name, full=start.full, config=config))
         return _trained(
             "train",
@@ -147,13 +147,20 @@ def _trained(command: str, start: Callable[[runs.Listener, Stop], runs.Outcome |
             outcome = follow(
                 lambda listener: start(listener, stop),
                 command=command,
-                console=Console(highlight=False),
+                console=Console(highlight=False, quiet=not runs.is_first()),
             )
     except runs.InterruptedRunError as error:
-        return refused(command, str(error), code=stop.status)
-    if outcome is None:
+        return _ended(command, error, code=stop.status)
+    except training.DivergedError as error:
+        return _ended(command, error, code=1)
+    if outcome is None and runs.is_first():
         print("This run has ended already: nothing is left to do.")
     return 0
+
+
+def _ended(command: str, error: Exception, *, code: int) -> int:
+    """Say once why all processes of a run end; returns the exit status that is given."""
+    return refused(command, str(error), code=code) if runs.is_first() else code
 
 
 def _small(name: str, full: runs.TrainConfig, config: runs.TrainConfig) -> str:

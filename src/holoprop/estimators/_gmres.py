@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from holoprop._tree import norm, scaled, unit
 from holoprop._types import Array, Bool, Float, Int, RealScalar, State
+from holoprop._varying import alike
 
 # Largest residual of what is solved, in roundings of |b| + |A| |x|.
 _RESIDUAL = 100.0
@@ -139,7 +140,7 @@ def _solve(
     # As in relaxation, a loop goes on until the last of a caller's vmap has come to its end: one
     # whose condition differs between those would select, in each step, over all that it carries.
     end = jax.lax.while_loop(
-        lambda at: (at.count < max_restarts) & eqxi.unvmap_any(at.going), again, start
+        lambda at: (at.count < max_restarts) & eqxi.unvmap_any(at.going), again, alike(start)
     )
     x = scaled(end.x, *lengths)
     solved = end.is_solved() & jnp.all(jnp.isfinite(x))
@@ -238,7 +239,7 @@ def _best_change(apply: Apply, at: _Iterate, restart: int) -> tuple[Vector, Real
         stretch=at.stretch,
     )
     space = jax.lax.while_loop(
-        lambda old: (old.count < restart) & eqxi.unvmap_any(old.going), grow, space
+        lambda old: (old.count < restart) & eqxi.unvmap_any(old.going), grow, alike(space)
     )
     target = jnp.where(jnp.arange(restart) < space.depth, at.size * space.turn[:restart, 0], 0)
     weights = jax.scipy.linalg.solve_triangular(space.triangle, target)

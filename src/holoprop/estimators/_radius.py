@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from holoprop._types import Array, Bool, Float, Int, Key, PyTree
+from holoprop._varying import alike
 from holoprop.estimators._estimator import Budget, split_key
 from holoprop.estimators._phases import Response, scaled
 from holoprop.relaxation import Equilibrium, Problem
@@ -101,7 +102,7 @@ def refine(
         goes_on(share, wanting(response, budget)), response.nudged, budget, share, jnp.array(0)
     )
     # Nothing changes where nobody wants, so that all of a caller's vmap may go on together.
-    end = jax.lax.while_loop(lambda loop: eqxi.unvmap_any(loop.wants), repeat, start)
+    end = jax.lax.while_loop(lambda loop: eqxi.unvmap_any(loop.wants), repeat, alike(start))
     readings = [
         eqx.tree_at(lambda r: r.states, reading, nudged.state)
         for reading, nudged in zip(response.readings, end.nudged, strict=True)

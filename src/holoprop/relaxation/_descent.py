@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from holoprop._tree import real_dtype
 from holoprop._types import Array, Bool, Float, Inexact, Int, PyTree, RealScalar, Scalar, State
+from holoprop._varying import alike
 from holoprop.energies import AbstractDynamics
 from holoprop.relaxation._distance import (
     Distance,
@@ -208,7 +209,7 @@ def _curvatures(along: Callable[[State], State], state: State) -> tuple[RealScal
             vector = [v.astype(s.dtype) for v, s in zip(now[0], leaves, strict=True)]
             return alone(jax.tree.leaves(along(jax.tree.unflatten(structure, vector))))
 
-        return jax.lax.fori_loop(0, _ITERATIONS, iterate, alone(first))[1]
+        return jax.lax.fori_loop(0, _ITERATIONS, iterate, alike(alone(first)))[1]
 
     found = jax.vmap(largest)(jnp.arange(len(leaves)))
     # A leaf without curvature is left to the others' or, if none has any, to the units given.

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from holoprop._types import Array, Bool, Int, PyTree, State
+from holoprop._varying import alike
 from holoprop.relaxation._batching import Batching, Lockstep, Slots
 from holoprop.relaxation._distance import Distance
 from holoprop.relaxation._lanes import Content, Lanes, rows
@@ -87,7 +88,7 @@ def _fixed(
 
     # One step more than asked for: it measures the distance of the state that is returned.
     loop = spent, stepper.init(lanes, state, extended)
-    (count, progress), _ = jax.lax.scan(advance, loop, length=steps + 1)
+    (count, progress), _ = jax.lax.scan(advance, alike(loop, lanes), length=steps + 1)
     progress = stepper.ended(lanes, progress)
     return End(stepper.state(lanes, progress), progress.distance, count)
 
@@ -160,7 +161,7 @@ def _step_while(lanes: Lanes, stepper: Stepper, loop: _Loop, goes_on: Any) -> _L
     return jax.lax.while_loop(
         lambda loop: eqxi.unvmap_any(goes_on(*loop)),
         functools.partial(_step, lanes, stepper),
-        loop,
+        alike(loop, lanes),
     )
 
 
@@ -261,7 +262,7 @@ def _through_slots(
         distance=jax.tree.map(lambda d: jnp.zeros(total, d.dtype), progress.distance),
         slowest=jnp.array(0),
     )
-    queue = jax.lax.while_loop(lambda q: eqxi.unvmap_any(q.left > 0), exchange, queue)
+    queue = jax.lax.while_loop(lambda q: eqxi.unvmap_any(q.left > 0), exchange, alike(queue, lanes))
     return End(queue.state, queue.distance, queue.slowest)
 
 

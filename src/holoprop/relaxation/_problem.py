@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from holoprop._tree import dot, holomorphic_grad, is_complex, to_complex
 from holoprop._types import Array, Float, PyTree, Scalar, State, Target
+from holoprop._varying import alike
 from holoprop.energies import AbstractDynamics, AbstractEnergy, initial_state
 
 # What to do about an energy or cost of one's own that is not holomorphic.
@@ -98,7 +99,7 @@ class Problem(eqx.Module):
 
         Displaced where the energy asks for it (`AbstractEnergy.perturbation`).
         """
-        state = jax.vmap(self._init_state)(self.x)
+        state = alike(jax.vmap(self._init_state)(self.x), self.energy, self.x)
         size = self.energy.perturbation()
         if not (isinstance(size, int | float) and 0 <= size < math.inf):
             raise ValueError(

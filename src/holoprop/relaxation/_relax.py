@@ -10,6 +10,7 @@ import numpy as np
 from holoprop._checks import check_finite
 from holoprop._tree import as_parameters
 from holoprop._types import Inexact, Key, PyTree, State
+from holoprop._varying import of_own_share
 from holoprop.energies import AbstractEnergy
 from holoprop.relaxation._arguments import (
     as_batch,
@@ -90,6 +91,7 @@ def relax(
     """
     energy = as_parameters(energy)
     x, target = as_batch("x", x), as_batch("target", target)
+    energy, x, target, init = of_own_share((energy, x, target, init), throw=throw)
     relaxation = default_relaxation(energy, mixed=False) if relaxation is None else relaxation
     check_finite(nudge=nudge)
     beta = _as_nudge(nudge)

@@ -39,7 +39,7 @@ def check_memory(config: TrainConfig) -> None:
 
 def available() -> int:
     """Bytes of memory that the device has that would be used."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     if device.platform == "cpu":
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return int((device.memory_stats() or {}).get("bytes_limit", 2**63))
