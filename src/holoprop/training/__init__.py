@@ -11,6 +11,7 @@ from holoprop.training._divergence import DivergedError
 from holoprop.training._evaluate import evaluate
 from holoprop.training._examples import Examples
 from holoprop.training._fit import fit
+from holoprop.training._joint_step import JointStep
 from holoprop.training._metrics import EpochMetrics, Evaluation, Progress
 from holoprop.training._state import TrainState, first_state, restored_state
 from holoprop.training._step import AbstractMethod, Method, train_step
@@ -22,6 +23,7 @@ __all__ = [
     "EpochMetrics",
     "Evaluation",
     "Examples",
+    "JointStep",
     "Method",
     "Progress",
     "TrainState",
