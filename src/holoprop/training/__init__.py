@@ -6,6 +6,7 @@ presets, run folder, curves) belongs to `holoprop.runs`; what is drawn on the te
 `holoprop.cli`.
 """
 
+from holoprop.training._always_on import always_on_step
 from holoprop.training._backpropagation import Backpropagation
 from holoprop.training._divergence import DivergedError
 from holoprop.training._evaluate import evaluate
@@ -27,6 +28,7 @@ __all__ = [
     "Method",
     "Progress",
     "TrainState",
+    "always_on_step",
     "evaluate",
     "first_state",
     "fit",
