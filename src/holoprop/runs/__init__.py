@@ -27,6 +27,7 @@ from holoprop.runs._read_config import read_config, read_config_file
 from holoprop.runs._report import report
 from holoprop.runs._run_folder import RunFolder
 from holoprop.runs._saver import InterruptedRunError
+from holoprop.runs._seeds import SeedsOutcome, holds_seeds, resume_seeds, train_seeds
 from holoprop.runs._setup import build_method
 from holoprop.runs._train import Outcome, resume, train
 from holoprop.runs._tune import TuneConfig, tune
@@ -48,12 +49,14 @@ __all__ = [
     "Prediction",
     "Preset",
     "RunFolder",
+    "SeedsOutcome",
     "TrainConfig",
     "TuneConfig",
     "Vgg",
     "build_method",
     "describe_changes",
     "evaluate",
+    "holds_seeds",
     "is_first",
     "load",
     "load_weights",
@@ -65,7 +68,9 @@ __all__ = [
     "read_config_file",
     "report",
     "resume",
+    "resume_seeds",
     "train",
+    "train_seeds",
     "tune",
     "versions",
 ]

@@ -73,6 +73,7 @@ def train(
     preset: str = "custom",
     listener: Listener | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    step: Callable[..., Any] | None = None,
 ) -> Outcome:
     """Train as configured and leave a run folder.
 
@@ -81,6 +82,7 @@ def train(
         preset: What the configuration is called, in the run folder's name and the summary.
         listener: Told how it goes; default nobody.
         should_stop: Asked after each step whether to save the run and stop.
+        step: What takes the training steps in place of `train_step`, as for `fit`.
 
     Raises:
         FileExistsError: If the run folder is taken.
@@ -106,7 +108,7 @@ def train(
         begun = run.begun(overwrite=config.overwrite, on_warning=told.on_warning)
         together(lambda: stack.enter_context(begun), same=str)
         stack.enter_context(_compiling(config, told))
-        return _train(run, config, preset, told, should_stop, None)
+        return _train(run, config, preset, told, should_stop, step, None)
 
 
 def resume(
@@ -114,6 +116,7 @@ def resume(
     *,
     listener: Listener | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    step: Callable[..., Any] | None = None,
 ) -> Outcome | None:
     """Go on with a run that was interrupted, as if it never had been.
 
@@ -124,6 +127,7 @@ def resume(
         path: Its folder.
         listener: As for `train`.
         should_stop: As for `train`.
+        step: As for `train`.
 
     Returns:
         What it came to, or None if it had ended already.
@@ -158,7 +162,7 @@ def resume(
         if not is_first() and (given.path / BEST).exists():
             shutil.copy(given.path / BEST, run.path / BEST)
         stack.enter_context(_compiling(config, told))
-        return _train(run, config, preset, told, should_stop, saved)
+        return _train(run, config, preset, told, should_stop, step, saved)
 
 
 # Of a run that was interrupted before its first checkpoint.
@@ -199,6 +203,7 @@ def _train(
     preset: str,
     told: Listener,
     should_stop: Callable[[], bool],
+    step: Callable[..., Any] | None,
     saved: Saved | None,
 ) -> Outcome:
     """A new run, or the rest of one that was saved."""
@@ -279,6 +284,7 @@ def _train(
             max_unsettled=config.max_unsettled,
             profile=run.profile if config.profile else None,
             devices=setup.devices,
+            step=step,
             on_progress=on_progress,
             on_state=on_state,
             on_epoch=on_epoch,

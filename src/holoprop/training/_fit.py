@@ -40,6 +40,7 @@ def fit(
     max_unsettled: float = 0.5,
     profile: Path | None = None,
     devices: Sequence[jax.Device] = (),
+    step: Callable[..., Any] | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_state: Callable[[TrainState], None] = lambda state: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
@@ -66,6 +67,8 @@ def fit(
         devices: Among which each batch is shared evenly, of all processes where there are several
             (which then call this alike), equally many of each; default none but JAX's own default
             device. Examples and augmentation are the same on any number of them, the noise is not.
+        step: What takes a step in place of `train_step`, as `JointStep.of` has it; not with several
+            devices.
         on_progress: Called after the first batch of an epoch, and then every few batches.
         on_state: Called after each batch, and after each epoch. What it raises ends training; what
             it is given is good until it returns, and can be saved meanwhile.
@@ -105,6 +108,8 @@ def fit(
     batches = batches_per_epoch(len(train), batch_size)
     shards = Shards(devices) if len(devices) > 1 else None
     if shards is not None:
+        if step is not None:
+            raise ValueError("step is for one device: leave it out, or devices.")
         shards.check(batch_size)
     check_values(train)
     for examples in (train, validation):
@@ -113,7 +118,8 @@ def fit(
     if shards is not None:
         state.network = shards.replicated(state.network)
         state.optimiser_state = shards.replicated(state.optimiser_state)
-    step = train_step if shards is None else functools.partial(sharded_train_step, shards)
+    if step is None:
+        step = train_step if shards is None else functools.partial(sharded_train_step, shards)
     noise_key = jax.random.key(seed)
     trace = _Trace(profile, batches)
     while state.epoch <= epochs and not should_end():

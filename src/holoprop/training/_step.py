@@ -52,6 +52,11 @@ class AbstractMethod(eqx.Module):
             key: For noise, if there is any.
         """
 
+    @property
+    def has_fixed_steps(self) -> bool:
+        """Whether a gradient takes the same operations for all networks and batches."""
+        return False
+
     @abc.abstractmethod
     def settle(
         self, network: hp.AbstractEnergy, x: PyTree[Any], *, key: PRNGKeyArray
@@ -103,6 +108,14 @@ class Method(AbstractMethod):
             key=key,
             throw=False,
         )
+
+    @property
+    def has_fixed_steps(self) -> bool:
+        """If phases have, and nothing is repeated; an online oscillation always has."""
+        fixed = self.free.steps is not None and self.nudged.steps is not None
+        several = isinstance(self.estimator, hp.OneSided | hp.Centred | hp.Holomorphic)
+        repeats = getattr(self.estimator, "max_error", None) is not None
+        return isinstance(self.estimator, hp.Online) or (fixed and several and not repeats)
 
     def settle(
         self, network: hp.AbstractEnergy, x: PyTree[Any], *, key: PRNGKeyArray
