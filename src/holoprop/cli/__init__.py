@@ -15,6 +15,7 @@ from holoprop.cli._output import steady_output
 # Each is a function `run_NAME` in one of this package's files.
 _COMMANDS = {
     "train": "_command",
+    "sweep": "_sweep",
     "presets": "_presets",
     "resume": "_command",
     "evaluate": "_command",
@@ -32,6 +33,7 @@ Exact gradients from finite oscillations: holomorphic equilibrium propagation.
 
 commands:
   train [PRESET] [OPTIONS]   train a network and leave a run folder
+  sweep [PRESET] [OPTIONS]   train with each of several settings, into one table
   presets                    list what has a name, and what it reached
   resume RUN                 go on with a run that was interrupted
   evaluate RUN               loss and error of a run's network, on any data

@@ -53,6 +53,31 @@ def carry_out(
     Returns:
         The exit status.
     """
+    try:
+        start, config = configured(command, arguments, settings=settings, description=description)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except ValueError as error:
+        return refused(command, str(error), code=2)
+    return guarded(command, lambda: work(start, config))
+
+
+def configured(
+    command: str,
+    arguments: list[str],
+    *,
+    settings: Callable[[runs.TrainConfig], Any],
+    description: Callable[[Start], str],
+) -> tuple[Start, Any]:
+    """What the options of some arguments were put on, and the settings that they come to.
+
+    Arguments:
+        command: As for `carry_out`; so are the others.
+
+    Raises:
+        ValueError: For arguments that cannot be understood, in a sentence for the terminal.
+        SystemExit: After help, if that is asked for.
+    """
     presets = runs.presets()
     given = None
     if arguments and not arguments[0].startswith("-"):
@@ -62,15 +87,12 @@ def carry_out(
         start, arguments = _start(given, arguments, presets)
         draft = Draft.of(settings(start.config))
         draft = parse(draft, arguments, prog=prog, description=description(start))
-        config = draft.build()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    except _UnknownPresetError as error:
-        return refused(command, str(error), code=2)
+        return start, draft.build()
+    except _UnknownPresetError:
+        raise
     except (ValueError, OSError) as error:
         sentence = f"{str(error).rstrip('.')}. {prog} --help lists the options."
-        return refused(command, sentence, code=2)
-    return guarded(command, lambda: work(start, config))
+        raise ValueError(sentence) from error
 
 
 def _start(

@@ -2,9 +2,10 @@
 
 Here are a run's configuration, the presets (a file for each), the training run itself, how it goes
 on after an interruption, what it leaves behind (run folder, weights, curves, provenance), the use
-of that, and the search for its radius and number of points. It may import the library's public
-names, `holoprop.data` and `holoprop.training`. Steps, loops and evaluation that serve any arrays
-belong to `holoprop.training`; parsing and drawing on the terminal to `holoprop.cli`.
+of that, sweeps of many runs, and the search for radius and number of points. It may import the
+library's public names, `holoprop.data` and `holoprop.training`. Steps, loops and evaluation that
+serve any arrays belong to `holoprop.training`; parsing and drawing on the terminal to
+`holoprop.cli`.
 """
 
 from holoprop.runs._config import (
@@ -16,6 +17,7 @@ from holoprop.runs._config import (
 )
 from holoprop.runs._gradient_check import GradientCheck
 from holoprop.runs._hub import push
+from holoprop.runs._jobs import Job, Work, local_jobs, slurm_jobs
 from holoprop.runs._listener import Listener
 from holoprop.runs._networks import AbstractNetwork, Custom, Mlp, Vgg
 from holoprop.runs._open import Prediction, evaluate, load, predict
@@ -29,12 +31,15 @@ from holoprop.runs._run_folder import RunFolder
 from holoprop.runs._saver import InterruptedRunError
 from holoprop.runs._seeds import SeedsOutcome, holds_seeds, resume_seeds, train_seeds
 from holoprop.runs._setup import build_method
+from holoprop.runs._sweep import TABLE, Row, Trial, cells, sweep
+from holoprop.runs._trackers import check_trackers
 from holoprop.runs._train import Outcome, resume, train
 from holoprop.runs._tune import TuneConfig, tune
 from holoprop.runs._weights import load_weights
 
 __all__ = [
     "EQUILIBRIUM_SETTINGS",
+    "TABLE",
     "AbstractNetwork",
     "CheckpointConfig",
     "Custom",
@@ -42,24 +47,31 @@ __all__ = [
     "GradientCheck",
     "InputConfig",
     "InterruptedRunError",
+    "Job",
     "Listener",
     "Mlp",
     "OptimiserConfig",
     "Outcome",
     "Prediction",
     "Preset",
+    "Row",
     "RunFolder",
     "SeedsOutcome",
     "TrainConfig",
+    "Trial",
     "TuneConfig",
     "Vgg",
+    "Work",
     "build_method",
+    "cells",
+    "check_trackers",
     "describe_changes",
     "evaluate",
     "holds_seeds",
     "is_first",
     "load",
     "load_weights",
+    "local_jobs",
     "machine",
     "predict",
     "presets",
@@ -69,6 +81,8 @@ __all__ = [
     "report",
     "resume",
     "resume_seeds",
+    "slurm_jobs",
+    "sweep",
     "train",
     "train_seeds",
     "tune",

@@ -118,6 +118,8 @@ class TrainConfig:
             settle; a run with more of them for several looks on end is stopped.
         output: Run folder; default a new dated one under runs/.
         overwrite: Replace an earlier run in the run folder, when this one has ended.
+        track: Programs that are told the settings and every epoch's numbers: tensorboard (events
+            in the run folder), wandb, trackio.
         profile: Write a profile of some early training steps to `profile` in the run folder, for
             TensorBoard or Perfetto.
         compilation_cache: Keep compiled programs in the user's cache folder, so that later runs
@@ -143,6 +145,7 @@ class TrainConfig:
     max_unsettled: float = 0.5
     output: str | None = None
     overwrite: bool = False
+    track: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     profile: bool = False
     compilation_cache: bool = True
     inputs: InputConfig = dataclasses.field(default_factory=InputConfig)

@@ -16,6 +16,8 @@ from holoprop.runs._weights import save_weights, weights_sha256
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
 WEIGHTS, BEST, CURVES, CARD = "weights.safetensors", "best.safetensors", "curves.png", "README.md"
+# Of trackers: events of TensorBoard, and what others were told.
+TENSORBOARD, TRACKED = "tensorboard", "trackers.json"
 _CHECKPOINTS, _PROFILE, _REPLACED = "checkpoints", "profile", "replaced-"
 # What tells a run's configuration from any other file of its name, and its card.
 _SETTINGS = {"network", "estimator", "free", "nudged", "optimiser", "epochs"}
@@ -181,11 +183,14 @@ class RunFolder:
 
     def _own(self) -> list[Path]:
         """The files of a run that are there, that by which it is known last."""
-        names = (METRICS, SUMMARY, WEIGHTS, BEST, CURVES, _CHECKPOINTS)
+        names = (METRICS, SUMMARY, WEIGHTS, BEST, CURVES, TRACKED, _CHECKPOINTS)
         own = [self.path / name for name in names if (self.path / name).exists()]
         # A folder of this name and a file of that one may be the user's own.
         if self.profile.is_dir() and [p.name for p in self.profile.iterdir()] == ["plugins"]:
             own.append(self.profile)
+        events = self.path / TENSORBOARD
+        if events.is_dir() and all("tfevents" in path.name for path in events.iterdir()):
+            own.append(events)
         if self.owns_card() and (self.path / CARD).exists():
             own.append(self.path / CARD)
         return [*own, self.path / CONFIG] if (self.path / CONFIG).exists() else own

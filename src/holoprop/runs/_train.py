@@ -26,6 +26,7 @@ from holoprop.runs._read_config import read_config
 from holoprop.runs._run_folder import BEST, CARD, CONFIG, CURVES, METRICS, RunFolder
 from holoprop.runs._saver import InterruptedRunError, Saver
 from holoprop.runs._setup import Setup, set_up
+from holoprop.runs._trackers import check_trackers, tracked
 from holoprop.training import (
     DivergedError,
     EpochMetrics,
@@ -86,7 +87,8 @@ def train(
 
     Raises:
         FileExistsError: If the run folder is taken.
-        ValueError: If data, network and settings do not fit each other, before anything is written.
+        ValueError: If data, network and settings do not fit each other, or a tracker is not
+            installed, before anything is written.
         DivergedError: If nothing settles, or the loss is not finite or far above what it was.
         InterruptedRunError: If the run was asked to stop.
         OSError: If the weights or the summary cannot be written.
@@ -102,12 +104,14 @@ def train(
     told = _told(listener)
     if config.output == "":
         raise ValueError("--output is empty: name a folder, or leave it out for a dated one.")
+    check_trackers(config.track)
     run = RunFolder.dated(preset) if config.output is None else RunFolder(config.output)
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(own_folder(run))
         begun = run.begun(overwrite=config.overwrite, on_warning=told.on_warning)
         together(lambda: stack.enter_context(begun), same=str)
         stack.enter_context(_compiling(config, told))
+        told = stack.enter_context(tracked(told, run, config.track))
         return _train(run, config, preset, told, should_stop, step, None)
 
 
@@ -162,6 +166,7 @@ def resume(
         if not is_first() and (given.path / BEST).exists():
             shutil.copy(given.path / BEST, run.path / BEST)
         stack.enter_context(_compiling(config, told))
+        told = stack.enter_context(tracked(told, run, config.track))
         return _train(run, config, preset, told, should_stop, step, saved)
 
 
@@ -181,7 +186,9 @@ def _left_at(run: RunFolder, told: Listener) -> tuple[TrainConfig, str, Saved] |
             f"{run.path / CONFIG} was changed after the run had begun: put back what it was, "
             "or train anew."
         )
-    return read_config(content), preset, saved or _NOTHING
+    config = read_config(content)
+    check_trackers(config.track)
+    return config, preset, saved or _NOTHING
 
 
 def _told(listener: Listener | None) -> Listener:
