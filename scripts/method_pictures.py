@@ -43,9 +43,7 @@ def trajectory() -> tuple[np.ndarray, np.ndarray]:
 
     def step(state: object, nudge: float) -> object:
         once = hp.Synchronous(steps=1)
-        return hp.relax(
-            network, x, nudge=nudge, target=labels, init=state, relaxation=once
-        ).state
+        return hp.relax(network, x, nudge=nudge, target=labels, init=state, relaxation=once).state
 
     def follow(state: object, nudge: float) -> np.ndarray:
         states = [state]
@@ -63,9 +61,7 @@ def stability() -> hp.diagnostics.StabilityMap:
     return hp.stability_map(network, x, labels, width=6.0, points=121)
 
 
-def gradient(
-    estimator: hp.AbstractEstimator, dtype: type = np.float64
-) -> hp.LayeredNetwork:
+def gradient(estimator: hp.AbstractEstimator, dtype: type = np.float64) -> hp.LayeredNetwork:
     """The batch's gradient by an estimator, in a precision."""
     network, x, labels = problem()
     network, x = jax.tree.map(
