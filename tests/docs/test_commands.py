@@ -129,6 +129,8 @@ def test_commands_of_a_page_run(page, tmp_path):
     environment = os.environ | {
         "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        # Nearly all of such small runs is compilation.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     done = subprocess.run(
         ["sh", "-euc", scripts(page)], cwd=tmp_path, env=environment, capture_output=True, text=True
