@@ -4,7 +4,8 @@
 
 A change is everything since BASE, by default since where the branch left main, or on main itself
 the last commit. `src/holoprop/NAME/` is tested by `tests/NAME/`, and everything in `src` by the
-tests of the entry points as well, `tests/*.py`. What is not run for lack of time is a failure.
+tests of the entry points as well, `tests/*.py`; `docs/` by `tests/docs/`. What is not run for lack
+of time is a failure.
 """
 
 import os
@@ -42,6 +43,8 @@ def folders(changed: list[str]) -> list[str]:
         match Path(name).parts:
             case ("src", "holoprop", package, _, *_):
                 found |= {".", package}
+            case ("docs", *_):
+                found.add("docs")
             case ("tests", package, _, *_):
                 found.add(package)
             case ("src" | "tests", *_):

@@ -20,7 +20,8 @@ SCRIPT = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "slow_tes
         (["src/holoprop/nowhere/_file.py"], ["."]),
         (["tests/training/test_fit.py"], ["training"]),
         (["tests/zoo.py"], ["."]),
-        (["README.md", "docs/speed.md", "pyproject.toml"], []),
+        (["docs/howto/radius.md"], ["docs"]),
+        (["README.md", "pyproject.toml"], []),
         ([], []),
     ],
 )
