@@ -16,6 +16,7 @@ from holoprop.runs._config import (
 )
 from holoprop.runs._gradient_check import GradientCheck
 from holoprop.runs._hub import push
+from holoprop.runs._json import as_json
 from holoprop.runs._listener import Listener
 from holoprop.runs._networks import AbstractNetwork, Custom, Mlp, Vgg
 from holoprop.runs._open import Prediction, evaluate, load, predict
@@ -49,6 +50,7 @@ __all__ = [
     "TrainConfig",
     "TuneConfig",
     "Vgg",
+    "as_json",
     "build_method",
     "describe_changes",
     "evaluate",
