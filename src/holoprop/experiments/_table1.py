@@ -1,5 +1,6 @@
 """Table 1: validation errors on MNIST, without noise and with it."""
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from holoprop.experiments import _mnist_runs as mnist
@@ -55,6 +56,7 @@ def claims(config: MnistRuns, numbers: Numbers) -> list[Claim]:
         numbers, "validation", "mnist-hep", "mnist-hep-noise", "mnist-ep-0.4", "mnist-ep-0.4-noise"
     )
     settled = mnist.last(numbers, "validation", "mnist-ep-0.1", "mnist-ep-0.4", "mnist-hep")
+    spread = float(np.ptp(settled))
     same, online = mnist.last(numbers, "validation", "mnist-hep", "mnist-online")
     return [
         Claim(
@@ -85,8 +87,8 @@ def claims(config: MnistRuns, numbers: Numbers) -> list[Claim]:
         Claim(
             "without noise hEP and classic EP of both nudges are within a point (validation error "
             "in %, worst less best)",
-            max(settled) - min(settled),
-            max(settled) - min(settled) < 1,
+            spread,
+            spread < 1,
             2.35 - 1.97,
         ),
         Claim(
