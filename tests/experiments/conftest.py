@@ -5,7 +5,13 @@ import os
 
 import pytest
 
-from holoprop.experiments import experiments, read_numbers, reproduce
+from holoprop.experiments import _data, experiments, read_numbers, reproduce
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch):
+    """Configurations look for their images; tests ask no network."""
+    monkeypatch.setattr(_data, "_is_on_hub", lambda name: False)
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def test_pictures_are_drawn_from_the_stored_numbers_alone(name, smoke, monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fig5", "spectrum"])
+@pytest.mark.parametrize("name", ["fig5", "spectrum", "table1"])
 def test_same_seed_gives_the_same_bits(name, smoke, tmp_path):
     _, _, done = smoke(name)
     again = reproduce(experiments()[name], scale="smoke", output=tmp_path)

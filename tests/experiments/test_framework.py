@@ -172,6 +172,24 @@ def test_claim_without_a_number_of_the_paper_has_no_difference():
     assert "| it falls |  | 2 |  | yes |" in comparison("Title", "Caption.", [claim])
 
 
+def test_number_that_claims_nothing_has_no_verdict():
+    claims = [Claim("it falls", 2.0, True), Claim("its height", 3.0, None, 2.5)]
+    page = comparison("Title", "Caption.", claims)
+    assert "1 of 1 claims hold" in page
+    assert "| its height | 2.5 | 3 | 0.5 |  |" in page
+    assert claims[1].verdict(no="NO") == ""
+
+
+def test_parts_tell_how_far_one_has_come(tmp_path):
+    seen = []
+    parts = Parts(tmp_path, Squares(), seen.append)
+    parts.run("long", lambda: parts.tell("long, epochs", 1, 2) or {"a": np.array(1)})
+    assert [(s.label, s.done, s.total, s.kept) for s in seen] == [
+        ("long, epochs", 1, 2, False),
+        ("long", 1, 1, False),
+    ]
+
+
 def test_unknown_scale_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(ValueError, match=r"scale is 'huge'.*smoke, quick"):
         run(squares(), tmp_path / "new", scale="huge")

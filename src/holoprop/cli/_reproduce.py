@@ -116,7 +116,7 @@ def _claims_table(title: str, claims: list[experiments.Claim]) -> Table:
         table.add_column(name, justify="right")
     for claim in claims:
         paper = "" if claim.paper is None else f"{claim.paper:.4g}"
-        table.add_row(claim.statement, paper, f"{claim.ours:.4g}", "yes" if claim.holds else "NO")
+        table.add_row(claim.statement, paper, f"{claim.ours:.4g}", claim.verdict(no="NO"))
     return table
 
 

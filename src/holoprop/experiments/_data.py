@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from holoprop.data import load_images
+from holoprop.data import load_images, split_names
 
 # Reference for the normalisation: appendix E.2; the deviations are widened by half.
 _NORMS = {
@@ -29,6 +29,33 @@ def available_pictures(*names: str) -> str:
         if (Path(str(folder)) / name).is_dir():
             return name
     return DIGITS
+
+
+def training_set(folder: str, hub: str) -> str:
+    """A set to train on: that of the folder below HOLOPROP_DATA, else that of the hub."""
+    return folder if available_pictures(folder) == folder else hub
+
+
+def available_set(folder: str, hub: str) -> str:
+    """As `training_set`, and the packaged digits where the hub's is not to be had."""
+    found = training_set(folder, hub)
+    return found if found == folder or _is_on_hub(hub) else DIGITS
+
+
+def _is_on_hub(name: str) -> bool:
+    """Whether it can be had, by the network or from an earlier time."""
+    try:
+        split_names(name)
+    except ValueError:
+        return False
+    return True
+
+
+def training_source(name: str) -> str | None:
+    """Where a set's images are, as `holoprop train --data` takes it."""
+    if name == DIGITS:
+        return None
+    return name if "/" in name else str(Path(os.environ["HOLOPROP_DATA"]) / name)
 
 
 def pictures(

@@ -1,12 +1,10 @@
 """An experiment: a configuration for each scale, and from it numbers, a picture and verdicts."""
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 from matplotlib.figure import Figure
 
 from holoprop import runs
@@ -19,6 +17,7 @@ from holoprop.experiments._record import (
     write_numbers,
     write_text,
 )
+from holoprop.experiments._settings import jax_settings
 from holoprop.experiments._style import save, style
 
 SCALES = ("smoke", "quick", "paper")
@@ -90,7 +89,10 @@ def reproduce(
     config = experiment.configs[scale]()
     folder = output / experiment.name
     folder.mkdir(parents=True, exist_ok=True)
-    with _settings(quickly=scale == "smoke"):
+    # Small runs are too short to gain by programs that are optimised.
+    quickly = {"jax_disable_most_optimizations": True} if scale == "smoke" else {}
+    # Float64 where nothing says otherwise: references must not round.
+    with jax_settings(jax_enable_x64=True, **quickly):
         numbers = experiment.compute(config, Parts(output / "parts", config, on_part))
     write_json(
         folder / "config.json",
@@ -118,23 +120,3 @@ def redraw(experiment: Experiment, config: Any, folder: Path) -> Reproduction:
     if experiment.page is not None:
         write_text(folder / "interactive.html", experiment.page(config, numbers))
     return Reproduction(folder, claims)
-
-
-@contextlib.contextmanager
-def _settings(*, quickly: bool) -> Iterator[None]:
-    """Float64 where nothing says otherwise: references must not round.
-
-    Arguments:
-        quickly: Whether to compile without optimisation, which small runs are too short to gain by.
-    """
-    settings = {"jax_enable_x64": True}
-    if quickly:
-        settings["jax_disable_most_optimizations"] = True
-    before = {name: jax.config.read(name) for name in settings}
-    try:
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)

@@ -58,6 +58,9 @@ class Parts:
         config: A frozen dataclass of plain values.
         on_part: Called after each part.
 
+    Attributes:
+        folder: Where those of this configuration are; what else it keeps may lie there, too.
+
     Example:
         >>> import tempfile
         >>> @dataclasses.dataclass(frozen=True)
@@ -75,11 +78,15 @@ class Parts:
         self, root: Path, config: Any, on_part: Callable[[PartSeen], None] = lambda seen: None
     ) -> None:
         self._root, self._on_part = root, on_part
-        self._folder = root / config_hash(config)
+        self.folder = root / config_hash(config)
 
     def under(self, config: Any) -> "Parts":
         """Parts of a smaller configuration, which several experiments may share."""
         return Parts(self._root, config, self._on_part)
+
+    def tell(self, label: str, done: int, total: int) -> None:
+        """Say how far a part has come that takes long."""
+        self._on_part(PartSeen(label, done, total, kept=False))
 
     def run(self, label: str, compute: Callable[[], Numbers]) -> Numbers:
         """One part."""
@@ -93,7 +100,7 @@ class Parts:
         for index, item in enumerate(items):
             name = re.sub(r"\W+", "-", f"{label} {index}")
             numbers, kept = self._take(
-                self._folder / f"{name}.npz", functools.partial(compute, item)
+                self.folder / f"{name}.npz", functools.partial(compute, item)
             )
             found.append(numbers)
             self._on_part(PartSeen(label, index + 1, len(items), kept))

@@ -17,19 +17,24 @@ class Claim:
     Attributes:
         statement: What is claimed.
         ours: Our number.
-        holds: Whether the claim holds for our numbers.
+        holds: Whether the claim holds for our numbers; None for a number that claims nothing and is
+            only set beside the paper's.
         paper: The paper's number, or None where it gives none or the claim is not its own.
     """
 
     statement: str
     ours: float
-    holds: bool | np.bool_
+    holds: bool | np.bool_ | None
     paper: float | None = None
 
     @property
     def difference(self) -> float | None:
         """Ours less the paper's."""
         return None if self.paper is None else self.ours - self.paper
+
+    def verdict(self, *, no: str) -> str:
+        """Whether it holds, in a word; `no` where it does not."""
+        return "" if self.holds is None else "yes" if self.holds else no
 
 
 def write_text(file: Path, text: str) -> None:
@@ -84,10 +89,10 @@ def comparison(title: str, caption: str, claims: list[Claim]) -> str:
     """The page `comparison.md`."""
     rows = [
         f"| {c.statement} | {_number(c.paper)} | {_number(c.ours)} | {_number(c.difference)} | "
-        f"{'yes' if c.holds else '**no**'} |"
+        f"{c.verdict(no='**no**')} |"
         for c in claims
     ]
-    held = sum(c.holds for c in claims)
+    verdicts = [bool(c.holds) for c in claims if c.holds is not None]
     closing = "The paper's number is given where it states one."
     return "\n".join(
         [
@@ -95,7 +100,7 @@ def comparison(title: str, caption: str, claims: list[Claim]) -> str:
             "",
             caption,
             "",
-            f"{held} of {len(claims)} claims hold. {closing}",
+            f"{sum(verdicts)} of {len(verdicts)} claims hold. {closing}",
             "",
             "| claim | paper | ours | difference | holds |",
             "|---|---|---|---|---|",

@@ -18,6 +18,7 @@ from holoprop.runs._config import (
 from holoprop.runs._gradient_check import GradientCheck
 from holoprop.runs._hub import push
 from holoprop.runs._jobs import Job, Work, local_jobs, slurm_jobs
+from holoprop.runs._json import as_json
 from holoprop.runs._listener import Listener
 from holoprop.runs._networks import AbstractNetwork, Custom, Mlp, Vgg
 from holoprop.runs._open import Prediction, evaluate, load, predict
@@ -62,6 +63,7 @@ __all__ = [
     "TuneConfig",
     "Vgg",
     "Work",
+    "as_json",
     "build_method",
     "cells",
     "check_trackers",
