@@ -63,7 +63,7 @@ def test_summary_is_over_the_seeds(whole):
     assert found["deviation"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
 
 
-@pytest.mark.parametrize("stop_after", [1, 9])
+@pytest.mark.parametrize("stop_after", [0, 9])
 @pytest.mark.quick("9")
 def test_interrupted_seeds_go_on_to_the_same_bits(whole, tmp_path, stop_after):
     asked = []
@@ -72,12 +72,18 @@ def test_interrupted_seeds_go_on_to_the_same_bits(whole, tmp_path, stop_after):
         asked.append(threading.get_ident())
         return len(asked) > stop_after
 
-    with pytest.raises(runs.InterruptedRunError, match=r"go on with: holoprop resume .*run"):
-        runs.train_seeds(config(tmp_path / "run", FIXED, seed=3), seeds=2, should_stop=should_stop)
-    if not (tmp_path / "run").exists():
-        # Stopped before a first step, nothing was written.
-        assert stop_after == 1
+    def train():
+        return runs.train_seeds(
+            config(tmp_path / "run", FIXED, seed=3), seeds=2, should_stop=should_stop
+        )
+
+    if stop_after == 0:
+        with pytest.raises(runs.InterruptedRunError, match="first step: nothing was written"):
+            train()
+        assert not (tmp_path / "run").exists()
         return
+    with pytest.raises(runs.InterruptedRunError, match=r"go on with: holoprop resume .*run"):
+        train()
     again = runs.resume_seeds(tmp_path / "run")
     assert again.faults == {}
     for seed in (3, 4):
@@ -105,3 +111,22 @@ def test_bad_settings_are_refused_and_nothing_is_left(tmp_path, whole):
         runs.train_seeds(config(tmp_path / "own", FIXED, overwrite=True), seeds=2)
     with pytest.raises(ValueError, match="leaves no room for 2 seeds"):
         runs.train_seeds(config(place, FIXED, seed=2**32 - 1), seeds=2)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_to_be_replaced_is_not_gone_on_with(tmp_path):
+    place = tmp_path / "run"
+    runs.train_seeds(config(place, TO_A_TOLERANCE), seeds=2)
+    longer = dataclasses.replace(config(place, TO_A_TOLERANCE, overwrite=True), epochs=3)
+    steps = []
+
+    def should_stop():
+        steps.append(1)
+        return len(steps) > 6
+
+    with pytest.raises(runs.InterruptedRunError):
+        runs.train_seeds(longer, seeds=2, should_stop=should_stop)
+    again = runs.resume_seeds(place)
+    assert [summary["epoch"] for summary in again.summaries.values()] == [3, 3]
+    with pytest.raises(FileExistsError, match="holds seed-1 beside the runs"):
+        runs.train_seeds(longer, seeds=1)

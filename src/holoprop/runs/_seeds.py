@@ -105,14 +105,18 @@ def train_seeds(
     made = make_folders(folder)
     try:
         with _lock.locked(folder, listener(config.seed).on_warning):
-            _check(folder, overwrite=config.overwrite)
+            _check(folder, _places(folder, config, seeds), overwrite=config.overwrite)
             record = {"preset": preset, "seeds": seeds, "config": as_json(config)}
             _write_json(folder / _SEEDS, record)
             try:
                 return _train(folder, config, seeds, preset, listener, should_stop, anew=True)
-            except BaseException:
-                if not any(RunFolder(path).holds_run for path in folder.glob("seed-*")):
-                    (folder / _SEEDS).unlink(missing_ok=True)
+            except BaseException as error:
+                if any(RunFolder(path).holds_run for path in folder.glob("seed-*")):
+                    raise
+                (folder / _SEEDS).unlink(missing_ok=True)
+                if isinstance(error, InterruptedRunError):
+                    sentence = "interrupted before the first step: nothing was written."
+                    raise InterruptedRunError(sentence) from error
                 raise
     finally:
         for path in made:
@@ -164,7 +168,12 @@ def holds_seeds(path: str | os.PathLike[str]) -> bool:
     return (RunFolder(path).path / _SEEDS).exists()
 
 
-def _check(folder: Path, *, overwrite: bool) -> None:
+def _places(folder: Path, config: TrainConfig, seeds: int) -> dict[int, Path]:
+    """The run folder of each seed."""
+    return {seed: folder / f"seed-{seed}" for seed in range(config.seed, config.seed + seeds)}
+
+
+def _check(folder: Path, places: dict[int, Path], *, overwrite: bool) -> None:
     others = {path.name for path in folder.iterdir()} - {_lock.NAME}
     if others and not overwrite:
         raise FileExistsError(
@@ -175,6 +184,12 @@ def _check(folder: Path, *, overwrite: bool) -> None:
         raise FileExistsError(
             f"the folder {folder} is not empty and holds no runs of several seeds, and --overwrite "
             "replaces such runs alone: choose another with --output."
+        )
+    more = sorted(others - {SUMMARY, _SEEDS} - {place.name for place in places.values()})
+    if more:
+        raise FileExistsError(
+            f"{folder} holds {', '.join(more)} beside the runs that would be replaced: choose "
+            "another folder with --output."
         )
 
 
@@ -189,26 +204,26 @@ def _train(
     anew: bool,
 ) -> SeedsOutcome:
     """All runs, or what is left of them where they are not begun anew."""
-    numbers = range(config.seed, config.seed + seeds)
-    places = {seed: folder / f"seed-{seed}" for seed in numbers}
+    places = _places(folder, config, seeds)
     faults: dict[int, Exception] = {}
 
     def one(seed: int, **step: Any) -> None:
         told, place = listener(seed), RunFolder(places[seed])
+        own = dataclasses.replace(config, seed=seed, output=str(place.path))
         try:
-            if place.holds_run and not anew:
+            # Another run than this is one that was to be replaced, and has not been yet.
+            if not anew and _is_of(place, own):
                 resume(place.path, listener=told, should_stop=should_stop, **step)
             else:
-                own = dataclasses.replace(config, seed=seed, output=str(place.path))
                 train(own, preset=preset, listener=told, should_stop=should_stop, **step)
         except Exception as error:
             faults[seed] = error
 
     with _compiling(config, listener(config.seed)):
         if seeds > 1 and _fits_one_program(config, seeds, listener(config.seed)):
-            _jointly(one, numbers)
+            _jointly(one, list(places))
         else:
-            for seed in numbers:
+            for seed in places:
                 one(seed)
                 if isinstance(faults.get(seed), InterruptedRunError):
                     break
@@ -232,27 +247,34 @@ def _train(
     return SeedsOutcome(folder, summaries, faults, summary)
 
 
+def _is_of(place: RunFolder, config: TrainConfig) -> bool:
+    """Whether a run of this configuration has begun there."""
+    if not place.holds_run:
+        return False
+    content = place.read_config()
+    content.pop("preset", None)
+    return bool(content == as_json(config))
+
+
 def _fits_one_program(config: TrainConfig, seeds: int, told: Listener) -> bool:
-    """Whether the runs are trained together; if they might have been, and are not, why."""
+    """Whether the runs are trained together; if not, why is said."""
     alike = build_method(config, steps=1).has_fixed_steps
+    needed, why = seeds * memory_needed(config), None
     if not (alike or jax.default_backend() != "cpu"):
-        return False
-    if devices_for(config.batch_size)[0]:
-        told.on_warning(
-            "several devices share each batch: the seeds are trained one after another."
-        )
-        return False
-    needed = seeds * memory_needed(config)
-    if needed > available():
-        told.on_warning(
+        why = "phases settle to a tolerance, each seed's in a time of its own"
+    elif devices_for(config.batch_size)[0]:
+        why = "several devices share each batch"
+    elif needed > available():
+        why = (
             f"{seeds} seeds at once need {needed / 1e9:.0f} GB at least, and there are "
-            f"{available() / 1e9:.0f} GB: they go one after another."
+            f"{available() / 1e9:.0f} GB"
         )
-        return False
-    return True
+    if why is not None:
+        told.on_start(f"{why}: the seeds go one after another")
+    return why is None
 
 
-def _jointly(one: Callable[..., None], seeds: range) -> None:
+def _jointly(one: Callable[..., None], seeds: list[int]) -> None:
     joint = JointStep(len(seeds))
 
     def in_thread(place: int, seed: int) -> None:
