@@ -30,7 +30,7 @@ def commands(page):
         line
         for language, _, block in fenced(page)
         if language == "sh"
-        for line in block.splitlines()
+        for line in block.replace("\\\n", "").splitlines()
     ]
     prose = FENCED.sub("", text)
     # What an indented command does stands beside it, two spaces off.
