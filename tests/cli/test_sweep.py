@@ -184,7 +184,7 @@ def test_the_same_command_again_goes_on(swept):
 
 
 def test_other_settings_in_the_same_folder_are_refused(swept):
-    folder, arguments, _ = swept
+    _, arguments, _ = swept
     answer = call("sweep", *arguments, "--epochs", "7")
     assert answer.code == 1
     assert "would have epochs 7 instead of 1: choose another --output." in answer.err
