@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from holoprop.cli._join import joined
 from holoprop.cli._output import steady_output
 
 # Each is a function `run_NAME` in one of this package's files.
@@ -23,6 +24,8 @@ _COMMANDS = {
     "tune": "_tune",
     "reproduce": "_reproduce",
 }
+# What several processes of a cluster do together.
+_SHARED = ("train", "resume")
 _HELP = """usage: holoprop [-h] [--version] COMMAND ...
 
 Exact gradients from finite oscillations: holomorphic equilibrium propagation.
@@ -83,9 +86,12 @@ def _run(arguments: list[str]) -> int:
     from rich.console import Console
 
     # What computes is imported only here, and while something is seen to happen on a terminal.
-    with Console().status("loading"):
-        module = importlib.import_module(f"holoprop.cli.{_COMMANDS[command]}")
-    return getattr(module, f"run_{command}")(rest)
+    def carry_out() -> int:
+        with Console().status("loading"):
+            module = importlib.import_module(f"holoprop.cli.{_COMMANDS[command]}")
+        return int(getattr(module, f"run_{command}")(rest))
+
+    return joined(command, carry_out) if command in _SHARED else carry_out()
 
 
 __all__ = ["main"]

@@ -6,11 +6,11 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from holoprop import runs
+from holoprop import runs, training
 from holoprop.cli._configured import Start, carry_out
 from holoprop.cli._faults import guarded, refused
 from holoprop.cli._signals import Stop, stoppable
-from holoprop.cli._train import follow, percent
+from holoprop.cli._train import follow, follow_seeds, percent
 
 
 def run_train(arguments: list[str]) -> int:
@@ -18,10 +18,27 @@ def run_train(arguments: list[str]) -> int:
     if arguments[:1] in (["-h"], ["--help"]):
         print(_help(runs.presets()), end="")
         return 0
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--seeds", nargs="?", const="")
+    given, arguments = parser.parse_known_args(arguments)
+    if given.seeds is not None and not (given.seeds.isdecimal() and int(given.seeds) > 0):
+        sentence = f"--seeds must be a whole number, 1 or more; got {given.seeds!r}."
+        return refused("train", sentence, code=2)
 
     def work(start: Start, config: runs.TrainConfig) -> int:
-        if start.full is not None:
+        if start.full is not None and runs.is_first():
             print(_small(name=start.name, full=start.full, config=config))
+        if given.seeds is not None:
+            return _trained_seeds(
+                "train",
+                lambda listener, stop: runs.train_seeds(
+                    config,
+                    seeds=int(given.seeds),
+                    preset=start.name,
+                    listener=listener,
+                    should_stop=stop.is_asked,
+                ),
+            )
         return _trained(
             "train",
             lambda listener, stop: runs.train(
@@ -35,7 +52,8 @@ def run_train(arguments: list[str]) -> int:
         settings=lambda config: config,
         description=lambda start: (
             f"{start.summary} With --scale small it is done in ten minutes on two cores; with "
-            "--config FILE settings are those of a run's config.json."
+            "--config FILE settings are those of a run's config.json; with --seeds 3 three runs "
+            "are trained, from --seed on, and summed up."
         ),
         work=work,
     )
@@ -44,9 +62,16 @@ def run_train(arguments: list[str]) -> int:
 def run_resume(arguments: list[str]) -> int:
     """Run `holoprop resume RUN`; returns the exit status."""
     parser = _Parser("resume", "Go on with a run that was interrupted, as if it never had been.")
-    parser.add_argument("run", metavar="RUN", help="its folder")
+    parser.add_argument("run", metavar="RUN", help="its folder, or that of several seeds")
 
     def resume(given: argparse.Namespace) -> int:
+        if runs.holds_seeds(given.run):
+            return _trained_seeds(
+                "resume",
+                lambda listener, stop: runs.resume_seeds(
+                    given.run, listener=listener, should_stop=stop.is_asked
+                ),
+            )
         return _trained(
             "resume",
             lambda listener, stop: runs.resume(
@@ -142,18 +167,44 @@ class _Parser(argparse.ArgumentParser):
 
 def _trained(command: str, start: Callable[[runs.Listener, Stop], runs.Outcome | None]) -> int:
     """Train, shown on the terminal and stopped by signals; returns the exit status."""
+
+    def work(stop: Stop, console: Console) -> int:
+        outcome = follow(lambda listener: start(listener, stop), command=command, console=console)
+        if outcome is None and runs.is_first():
+            print("This run has ended already: nothing is left to do.")
+        return 0
+
+    return _until_stopped(command, work)
+
+
+def _trained_seeds(
+    command: str, start: Callable[[Callable[[int], runs.Listener], Stop], runs.SeedsOutcome]
+) -> int:
+    """The same for several seeds; 1 if one of them failed."""
+
+    def work(stop: Stop, console: Console) -> int:
+        outcome = follow_seeds(
+            lambda listener: start(listener, stop), command=command, console=console
+        )
+        return 1 if outcome.faults else 0
+
+    return _until_stopped(command, work)
+
+
+def _until_stopped(command: str, work: Callable[[Stop, Console], int]) -> int:
+    """Do what signals stop; returns the exit status."""
     try:
         with stoppable() as stop:
-            outcome = follow(
-                lambda listener: start(listener, stop),
-                command=command,
-                console=Console(highlight=False),
-            )
+            return work(stop, Console(highlight=False, quiet=not runs.is_first()))
     except runs.InterruptedRunError as error:
-        return refused(command, str(error), code=stop.status)
-    if outcome is None:
-        print("This run has ended already: nothing is left to do.")
-    return 0
+        return _ended(command, error, code=stop.status)
+    except training.DivergedError as error:
+        return _ended(command, error, code=1)
+
+
+def _ended(command: str, error: Exception, *, code: int) -> int:
+    """Say once why all processes of a run end; returns the exit status that is given."""
+    return refused(command, str(error), code=code) if runs.is_first() else code
 
 
 def _small(name: str, full: runs.TrainConfig, config: runs.TrainConfig) -> str:
@@ -188,6 +239,8 @@ def _help(presets: dict[str, runs.Preset]) -> str:
             "  holoprop train --estimator centred --estimator.nudge 0.1 --free synchronous",
             "  holoprop train cifar10-hep --optimiser adam --optimiser.learning-rate 1e-3",
             "  holoprop train --network module:function        an energy of one's own",
+            "Several seeds, summed up:",
+            "  holoprop train mnist-hep --seeds 3",
             "Smaller networks, less data and fewer epochs, ten minutes at most on two cores:",
             "  holoprop train cifar10-hep --scale small",
             "The settings of an earlier run, and single ones changed:",

@@ -23,30 +23,7 @@ def follow(
 ) -> runs.Outcome | None:
     """Run a training, with a progress bar and closing tables; returns what it came to."""
     with _progress_bar(console) as bar:
-        task = bar.add_task("", total=None, seen="")
-
-        def on_stage(words: str) -> None:
-            bar.update(task, seen=words, refresh=True)
-            # Elsewhere than on a terminal there is no bar, and a compiler may take a minute.
-            if not console.is_terminal:
-                console.print(words)
-
-        def on_progress(seen: training.Progress) -> None:
-            total = seen.batches * seen.epochs
-            done = seen.batches * (seen.epoch - 1) + seen.batch
-            bar.update(task, total=total, completed=done, seen=_describe(seen))
-
-        outcome = work(
-            runs.Listener(
-                on_stage=on_stage,
-                on_warning=lambda sentence: print(
-                    f"holoprop {command}: {sentence}", file=sys.stderr
-                ),
-                on_start=lambda sentence: bar.console.print(sentence, soft_wrap=True),
-                on_progress=on_progress,
-                on_epoch=lambda metrics: bar.console.print(_epoch_line(metrics), soft_wrap=True),
-            )
-        )
+        outcome = work(_listener(bar, command, ""))
     if outcome is not None:
         console.print(_summary_table(outcome.last, outcome.test))
         if outcome.summary["best"]["epoch"] < outcome.last.epoch:
@@ -57,6 +34,62 @@ def follow(
             console.print(_gradient_table(outcome.before, outcome.after))
         console.print(f"Run folder: {outcome.folder.path}", soft_wrap=True)
     return outcome
+
+
+def follow_seeds(
+    work: Callable[[Callable[[int], runs.Listener]], runs.SeedsOutcome],
+    *,
+    command: str,
+    console: Console,
+) -> runs.SeedsOutcome:
+    """The same for several seeds, with a bar for each and one table of all."""
+    with _progress_bar(console) as bar:
+        told: dict[int, runs.Listener] = {}
+
+        def listener(seed: int) -> runs.Listener:
+            if seed not in told:
+                told[seed] = _listener(bar, command, f"seed {seed}: ")
+            return told[seed]
+
+        outcome = work(listener)
+    for seed, fault in outcome.faults.items():
+        print(f"holoprop {command}: seed {seed} failed: {fault}", file=sys.stderr)
+    console.print(_seeds_table(outcome.summary))
+    console.print(f"Run folders: {outcome.folder}/seed-*", soft_wrap=True)
+    return outcome
+
+
+def _listener(bar: Progress, command: str, name: str) -> runs.Listener:
+    """Who draws a run's progress on a bar of its own.
+
+    Arguments:
+        bar: With all runs' bars.
+        command: That was given.
+        name: Before everything that is said of the run.
+    """
+    console, task = bar.console, bar.add_task("", total=None, seen=name)
+
+    def on_stage(words: str) -> None:
+        bar.update(task, seen=name + words, refresh=True)
+        # Elsewhere than on a terminal there is no bar, and a compiler may take a minute.
+        if not console.is_terminal:
+            console.print(name + words)
+
+    def on_progress(seen: training.Progress) -> None:
+        total = seen.batches * seen.epochs
+        done = seen.batches * (seen.epoch - 1) + seen.batch
+        bar.update(task, total=total, completed=done, seen=name + _describe(seen))
+
+    def say(sentence: str) -> None:
+        console.print(name + sentence, soft_wrap=True)
+
+    return runs.Listener(
+        on_stage=on_stage,
+        on_warning=lambda sentence: print(f"holoprop {command}: {name}{sentence}", file=sys.stderr),
+        on_start=say,
+        on_progress=on_progress,
+        on_epoch=lambda metrics: say(_epoch_line(metrics)),
+    )
 
 
 def _progress_bar(console: Console) -> Progress:
@@ -118,6 +151,28 @@ def _summary_table(last: training.EpochMetrics, test: training.Evaluation | None
     if test is not None:
         table.add_row("test", percent(test.error), percent(test.top5_error), f"{test.loss:.4f}")
     return table
+
+
+def _seeds_table(summary: dict[str, Any]) -> Table:
+    """Mean and deviation over seeds."""
+    count = len(summary["seeds"])
+    table = Table(title=f"Over {count} seed{'s' if count > 1 else ''}, mean ± deviation")
+    table.add_column("error of the split")
+    for when in ("last epoch", "best epoch"):
+        table.add_column(when, justify="right")
+    for split in ("train", "validation", "test"):
+        cells = [_spread(summary[when].get(f"{split}_error")) for when in ("last", "best")]
+        if any(cells):
+            table.add_row("training" if split == "train" else split, *cells)
+    return table
+
+
+def _spread(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    if found["deviation"] is None:
+        return percent(found["mean"])
+    return f"{100 * found['mean']:.2f} ± {100 * found['deviation']:.2f} %"
 
 
 def _best_line(best: dict[str, Any]) -> str:

@@ -22,12 +22,15 @@ from holoprop.runs._networks import AbstractNetwork, Custom, Mlp, Vgg
 from holoprop.runs._open import Prediction, evaluate, load, predict
 from holoprop.runs._optimiser import OptimiserConfig
 from holoprop.runs._presets import Preset, describe_changes, presets
+from holoprop.runs._processes import is_first
 from holoprop.runs._provenance import machine, versions
 from holoprop.runs._read_config import read_config, read_config_file
 from holoprop.runs._report import report
 from holoprop.runs._run_folder import RunFolder
 from holoprop.runs._saver import InterruptedRunError
-from holoprop.runs._train import Outcome, build_method, resume, train
+from holoprop.runs._seeds import SeedsOutcome, holds_seeds, resume_seeds, train_seeds
+from holoprop.runs._setup import build_method
+from holoprop.runs._train import Outcome, resume, train
 from holoprop.runs._tune import TuneConfig, tune
 from holoprop.runs._weights import load_weights
 
@@ -47,6 +50,7 @@ __all__ = [
     "Prediction",
     "Preset",
     "RunFolder",
+    "SeedsOutcome",
     "TrainConfig",
     "TuneConfig",
     "Vgg",
@@ -54,6 +58,8 @@ __all__ = [
     "build_method",
     "describe_changes",
     "evaluate",
+    "holds_seeds",
+    "is_first",
     "load",
     "load_weights",
     "machine",
@@ -64,7 +70,9 @@ __all__ = [
     "read_config_file",
     "report",
     "resume",
+    "resume_seeds",
     "train",
+    "train_seeds",
     "tune",
     "versions",
 ]

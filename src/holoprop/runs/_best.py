@@ -4,7 +4,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+
 import holoprop as hp
+from holoprop.runs._processes import any_of
 from holoprop.runs._run_folder import BEST, RunFolder
 from holoprop.runs._weights import with_weights
 from holoprop.training import AbstractMethod, EpochMetrics, Evaluation, Examples, evaluate
@@ -48,6 +51,7 @@ def evaluate_best(
     examples: Examples,
     *,
     seed: int,
+    devices: Sequence[jax.Device],
     on_warning: Callable[[str], None],
 ) -> Evaluation | None:
     """The test at the best epoch's weights; None where they are lost.
@@ -58,14 +62,18 @@ def evaluate_best(
         network: Of the run's structure.
         examples: To test on.
         seed: As for `evaluate`.
+        devices: As for `evaluate`.
         on_warning: Told where they are lost.
     """
+    best = None
     try:
         best = with_weights(network, run.path / BEST, as_stored=True)
     except (OSError, ValueError) as error:
         on_warning(f"the best epoch is not tested, because its weights are lost: {error}")
+    # All processes evaluate, or none.
+    if any_of(best is None) or best is None:
         return None
-    return evaluate(method, best, examples, seed=seed)
+    return evaluate(method, best, examples, seed=seed, devices=devices)
 
 
 def _score(metrics: EpochMetrics) -> float:

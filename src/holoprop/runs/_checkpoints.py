@@ -164,11 +164,19 @@ def _orbax() -> Iterator[tuple[Any, Any]]:
     # Imported here because it takes a second, which a run's first step need not wait for.
     import orbax.checkpoint as ocp
 
+    # It waits for no other process of the run: what it writes and reads is this one's own.
+    index = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=index,
+        active_processes={index},
+        barrier_sync_key_prefix=f"process{index}" if jax.process_count() > 1 else None,
+    )
     logger = logging.getLogger("absl")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             yield checkpointer, ocp.args
     finally:
         logger.setLevel(before)

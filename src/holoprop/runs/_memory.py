@@ -22,24 +22,36 @@ def check_memory(config: TrainConfig) -> None:
     Arguments:
         config: Of the run.
     """
-    if isinstance(config.network, Custom):
-        return
-    network = eqx.filter_eval_shape(config.network.build, seed=config.seed)
-    weights = eqx.filter(network, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
-    optimiser = config.optimiser.build(steps=1, epochs=1)
-    kept = eqx.filter_eval_shape(optimiser.init, weights)
-    needed, have = _COPIES * _size(weights) + _size(kept), available()
+    needed, have = memory_needed(config), available()
     if needed > have:
-        count = sum(leaf.size for leaf in jax.tree.leaves(weights))
+        count = sum(leaf.size for leaf in jax.tree.leaves(_weights(config)))
         raise ValueError(
             f"the network has {count:.2g} parameters: training takes {needed / 1e9:.0f} GB at "
             f"least, and there are {have / 1e9:.0f} GB: choose a smaller network."
         )
 
 
+def memory_needed(config: TrainConfig) -> int:
+    """Bytes that weights, gradient and optimiser take; none for an energy of one's own.
+
+    Arguments:
+        config: Of the run.
+    """
+    if isinstance(config.network, Custom):
+        return 0
+    weights = _weights(config)
+    optimiser = config.optimiser.build(steps=1, epochs=1)
+    return _COPIES * _size(weights) + _size(eqx.filter_eval_shape(optimiser.init, weights))
+
+
+def _weights(config: TrainConfig) -> Any:
+    network = eqx.filter_eval_shape(config.network.build, seed=config.seed)
+    return eqx.filter(network, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+
+
 def available() -> int:
     """Bytes of memory that the device has that would be used."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     if device.platform == "cpu":
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return int((device.memory_stats() or {}).get("bytes_limit", 2**63))

@@ -23,7 +23,7 @@ from holoprop.runs._images import as_examples, load_split
 from holoprop.runs._networks import Custom
 from holoprop.runs._read_config import read_config
 from holoprop.runs._run_folder import SUMMARY, WEIGHTS, RunFolder
-from holoprop.runs._train import build_method
+from holoprop.runs._setup import build_method
 from holoprop.runs._weights import with_weights
 from holoprop.training import Evaluation, restored_state
 from holoprop.training import evaluate as evaluate_examples
@@ -92,7 +92,9 @@ def evaluate(
     classes = tuple(_described(folder)["classes"])
     images = images.with_classes(classes, "the training set")
     method = build_method(config, steps=1)
-    return evaluate_examples(method, network, as_examples(images), seed=config.seed)
+    return evaluate_examples(
+        method, network, as_examples(images), seed=config.seed, devices=jax.local_devices()
+    )
 
 
 def predict(

@@ -14,6 +14,7 @@ from holoprop.runs._checkpoints import Checkpoints, Saved
 from holoprop.runs._config import TrainConfig
 from holoprop.runs._files import reason
 from holoprop.runs._json import as_json
+from holoprop.runs._processes import is_first, is_stopped
 from holoprop.runs._provenance import versions
 from holoprop.runs._run_folder import RunFolder
 from holoprop.training import EpochMetrics, TrainState
@@ -63,7 +64,7 @@ class Saver:
             InterruptedRunError: If it has been asked to stop.
         """
         settings, step = self.config.checkpoints, self._step(state)
-        if self.should_stop():
+        if is_stopped(self.should_stop, batch=state.batch):
             self._save(state)
             where = (
                 f"in epoch {state.epoch}, after batch {state.batch} of {self.batches}"
@@ -93,6 +94,9 @@ class Saver:
     def _save(self, state: TrainState) -> None:
         step = self._step(state)
         self.due_at, self.due_step = time.monotonic(), step
+        # Of several processes the first one has the run's folder.
+        if not is_first():
+            return
         # What has gone astray would push out what is good.
         if step == self.saved_step or state.bad_looks or not _is_finite(state.network):
             return

@@ -3,12 +3,12 @@
 import contextlib
 import dataclasses
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import holoprop as hp
-from holoprop.data import batches_per_epoch
 from holoprop.runs._best import best_epoch, evaluate_best, is_past_best, tested, validated
 from holoprop.runs._card import card
 from holoprop.runs._checkpoints import Checkpoints, Saved
@@ -17,17 +17,16 @@ from holoprop.runs._config import TrainConfig
 from holoprop.runs._curves import draw_curves
 from holoprop.runs._files import reason
 from holoprop.runs._gradient_check import GradientCheck, check_gradient
-from holoprop.runs._images import AugmentImages, PrepareImages, as_examples, load_splits
+from holoprop.runs._images import as_examples
 from holoprop.runs._json import as_json
 from holoprop.runs._listener import Listener
-from holoprop.runs._memory import check_memory
+from holoprop.runs._processes import any_of, is_first, own_folder, together
 from holoprop.runs._provenance import machine, versions
 from holoprop.runs._read_config import read_config
 from holoprop.runs._run_folder import BEST, CARD, CONFIG, CURVES, METRICS, RunFolder
-from holoprop.runs._saver import InterruptedRunError, Saver, resumed_history
+from holoprop.runs._saver import InterruptedRunError, Saver
+from holoprop.runs._setup import Setup, set_up
 from holoprop.training import (
-    AbstractMethod,
-    Backpropagation,
     DivergedError,
     EpochMetrics,
     Evaluation,
@@ -35,9 +34,7 @@ from holoprop.training import (
     Progress,
     TrainState,
     evaluate,
-    first_state,
     fit,
-    restored_state,
 )
 
 # Images on which the gradient is compared with the implicit one, before and after training.
@@ -70,43 +67,13 @@ class Outcome:
     summary: dict[str, Any]
 
 
-def build_method(config: TrainConfig, *, steps: int) -> AbstractMethod:
-    """What a training step needs beside the network, for a run of so many steps.
-
-    Arguments:
-        config: Of the run.
-        steps: Over which a schedule of the learning rate extends, 1 or more.
-
-    Example:
-        >>> build_method(TrainConfig(), steps=10).estimator.points
-        10
-    """
-    optimiser = config.optimiser.build(steps=steps, epochs=config.epochs)
-    prepare = PrepareImages.of(config.inputs, config.network)
-    augments = config.inputs.flip or config.inputs.pad
-    augment = AugmentImages(config.inputs) if augments else None
-    if config.method == "bp":
-        return Backpropagation(optimiser=optimiser, transform=prepare, augment=augment)
-    # Which the configuration fills in.
-    assert config.estimator is not None
-    assert config.free is not None
-    assert config.nudged is not None
-    return Method(
-        estimator=config.estimator,
-        free=config.free,
-        nudged=config.nudged,
-        optimiser=optimiser,
-        transform=prepare,
-        augment=augment,
-    )
-
-
 def train(
     config: TrainConfig,
     *,
     preset: str = "custom",
     listener: Listener | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    step: Callable[..., Any] | None = None,
 ) -> Outcome:
     """Train as configured and leave a run folder.
 
@@ -115,6 +82,7 @@ def train(
         preset: What the configuration is called, in the run folder's name and the summary.
         listener: Told how it goes; default nobody.
         should_stop: Asked after each step whether to save the run and stop.
+        step: What takes the training steps in place of `train_step`, as for `fit`.
 
     Raises:
         FileExistsError: If the run folder is taken.
@@ -131,15 +99,16 @@ def train(
         ...
         ValueError: --batch-size 9001 is larger than the training set: choose at most 9000.
     """
-    told = Listener() if listener is None else listener
+    told = _told(listener)
     if config.output == "":
         raise ValueError("--output is empty: name a folder, or leave it out for a dated one.")
     run = RunFolder.dated(preset) if config.output is None else RunFolder(config.output)
-    with (
-        run.begun(overwrite=config.overwrite, on_warning=told.on_warning),
-        _compiling(config, told),
-    ):
-        return _train(run, config, preset, told, should_stop, None)
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(own_folder(run))
+        begun = run.begun(overwrite=config.overwrite, on_warning=told.on_warning)
+        together(lambda: stack.enter_context(begun), same=str)
+        stack.enter_context(_compiling(config, told))
+        return _train(run, config, preset, told, should_stop, step, None)
 
 
 def resume(
@@ -147,6 +116,7 @@ def resume(
     *,
     listener: Listener | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    step: Callable[..., Any] | None = None,
 ) -> Outcome | None:
     """Go on with a run that was interrupted, as if it never had been.
 
@@ -157,6 +127,7 @@ def resume(
         path: Its folder.
         listener: As for `train`.
         should_stop: As for `train`.
+        step: As for `train`.
 
     Returns:
         What it came to, or None if it had ended already.
@@ -173,26 +144,49 @@ def resume(
         ...
         FileNotFoundError: there is no run at nowhere: name a run's folder.
     """
-    told = Listener() if listener is None else listener
-    run = RunFolder(path)
-    with run.reopened(on_warning=told.on_warning):
-        if run.is_finished:
+    told = _told(listener)
+    given = RunFolder(path)
+    with contextlib.ExitStack() as stack:
+
+        def reopen() -> tuple[TrainConfig, str, Saved] | None:
+            # It is kept from other runs, not from this run's other processes, which read alone.
+            if is_first():
+                stack.enter_context(given.reopened(on_warning=told.on_warning))
+            return _left_at(given, told)
+
+        found = together(reopen, same=lambda found: "" if found is None else str(found[2].step))
+        if found is None:
             return None
-        content = run.read_config()
-        preset = str(content.pop("preset", "custom"))
-        saved = Checkpoints(run.checkpoints, keep=1).newest(told.on_warning)
-        if saved is not None and saved.record["config"] != content:
-            raise ValueError(
-                f"{run.path / CONFIG} was changed after the run had begun: put back what it was, "
-                "or train anew."
-            )
-        config = read_config(content)
-        with _compiling(config, told):
-            return _train(run, config, preset, told, should_stop, saved or _NOTHING)
+        config, preset, saved = found
+        run = stack.enter_context(own_folder(given))
+        if not is_first() and (given.path / BEST).exists():
+            shutil.copy(given.path / BEST, run.path / BEST)
+        stack.enter_context(_compiling(config, told))
+        return _train(run, config, preset, told, should_stop, step, saved)
 
 
 # Of a run that was interrupted before its first checkpoint.
 _NOTHING = Saved(0, {}, {})
+
+
+def _left_at(run: RunFolder, told: Listener) -> tuple[TrainConfig, str, Saved] | None:
+    """Settings, preset and newest checkpoint of a run, or None if it has ended."""
+    if run.is_finished:
+        return None
+    content = run.read_config()
+    preset = str(content.pop("preset", "custom"))
+    saved = Checkpoints(run.checkpoints, keep=1).newest(told.on_warning)
+    if saved is not None and saved.record["config"] != content:
+        raise ValueError(
+            f"{run.path / CONFIG} was changed after the run had begun: put back what it was, "
+            "or train anew."
+        )
+    return read_config(content), preset, saved or _NOTHING
+
+
+def _told(listener: Listener | None) -> Listener:
+    """Who is told: of several processes' listeners the first one's."""
+    return Listener() if listener is None or not is_first() else listener
 
 
 @contextlib.contextmanager
@@ -209,34 +203,16 @@ def _train(
     preset: str,
     told: Listener,
     should_stop: Callable[[], bool],
+    step: Callable[..., Any] | None,
     saved: Saved | None,
 ) -> Outcome:
     """A new run, or the rest of one that was saved."""
-    check_memory(config)
-    initial = config.network.build(seed=config.seed)
-    told.on_stage("reading images")
-    splits = load_splits(config, told.on_warning)
-    train_images, validation_images, test_images = splits.train, splits.validation, splits.test
-    for images in (train_images, validation_images, test_images):
-        if images is not None:
-            config.network.check(images.name, images.images.shape[1:], len(images.class_names))
-            config.inputs.check(images.name, images.images.shape[1:])
-    if config.batch_size > len(train_images):
-        raise ValueError(
-            f"--batch-size {config.batch_size} is larger than the training set: choose at most "
-            f"{len(train_images)}."
-        )
-    batches = batches_per_epoch(len(train_images), config.batch_size)
-    method = build_method(config, steps=config.epochs * batches)
-    train_set, validation = as_examples(train_images), as_examples(validation_images)
+    setup = together(lambda: set_up(config, told, saved), same=Setup.mark)
+    train_images, batches, method = setup.train, setup.batches, setup.method
+    train_set, validation = as_examples(train_images), as_examples(setup.validation)
     sample = train_set.take(slice(0, min(_CHECKED_IMAGES, len(train_set))))
-
-    start = first_state(method, initial)
-    history: list[EpochMetrics] = []
+    initial, start, history = setup.initial, setup.start, setup.history
     if saved is not None:
-        if saved.step:
-            history = resumed_history(saved.record, batches=batches, on_warning=told.on_warning)
-            start = restored_state(method, initial, saved.arrays, saved.record)
         # What later epochs had left would come twice.
         _write(told, run.path / METRICS, lambda: run.write_metrics(history))
 
@@ -280,17 +256,17 @@ def _train(
         _write(told, run.path / METRICS, lambda: run.write_metrics(history))
         told.on_epoch(metrics)
 
-    if should_stop():
+    if any_of(should_stop()):
         raise InterruptedRunError(
             f"interrupted; {saver.how_to_go_on()}"
             if started
             else "interrupted before the first step: nothing was written."
         )
     told.on_start(
-        f"{train_images.name}: {len(train_images)} training and {len(validation_images)} "
+        f"{train_images.name}: {len(train_images)} training and {len(validation)} "
         f"validation images; run folder {run.path}"
     )
-    for note in splits.notes:
+    for note in setup.notes:
         told.on_start(note)
     if saved is not None:
         told.on_start(f"going on in epoch {start.epoch}, after batch {start.batch} of {batches}")
@@ -307,6 +283,8 @@ def _train(
             start=start,
             max_unsettled=config.max_unsettled,
             profile=run.profile if config.profile else None,
+            devices=setup.devices,
+            step=step,
             on_progress=on_progress,
             on_state=on_state,
             on_epoch=on_epoch,
@@ -326,14 +304,22 @@ def _train(
         ) from error
     _write(told, run.path / CURVES, lambda: run.draw(lambda part: draw_curves(history, part)))
     best, test, best_test = best_epoch(history), None, None
-    if test_images is not None:
+    if setup.test is not None:
         saver.on_state(end)
         told.on_stage("testing")
-        test_set = as_examples(test_images)
-        test = best_test = evaluate(method, network, test_set, seed=config.seed)
+        test_set = as_examples(setup.test)
+        test = best_test = evaluate(
+            method, network, test_set, seed=config.seed, devices=setup.devices
+        )
         if best.epoch < history[-1].epoch:
             best_test = evaluate_best(
-                run, method, network, test_set, seed=config.seed, on_warning=told.on_warning
+                run,
+                method,
+                network,
+                test_set,
+                seed=config.seed,
+                devices=setup.devices,
+                on_warning=told.on_warning,
             )
     before = after = None
     if isinstance(method, Method):

@@ -6,11 +6,13 @@ presets, run folder, curves) belongs to `holoprop.runs`; what is drawn on the te
 `holoprop.cli`.
 """
 
+from holoprop.training._always_on import always_on_step
 from holoprop.training._backpropagation import Backpropagation
 from holoprop.training._divergence import DivergedError
 from holoprop.training._evaluate import evaluate
 from holoprop.training._examples import Examples
 from holoprop.training._fit import fit
+from holoprop.training._joint_step import JointStep
 from holoprop.training._metrics import EpochMetrics, Evaluation, Progress
 from holoprop.training._state import TrainState, first_state, restored_state
 from holoprop.training._step import AbstractMethod, Method, train_step
@@ -22,9 +24,11 @@ __all__ = [
     "EpochMetrics",
     "Evaluation",
     "Examples",
+    "JointStep",
     "Method",
     "Progress",
     "TrainState",
+    "always_on_step",
     "evaluate",
     "first_state",
     "fit",

@@ -45,6 +45,11 @@ class Backpropagation(AbstractMethod):
         default=None, kw_only=True, static=True
     )
 
+    @property
+    def has_fixed_steps(self) -> bool:
+        """Nothing settles."""
+        return True
+
     def value_and_grad(
         self,
         network: hp.AbstractEnergy,

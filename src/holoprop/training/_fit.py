@@ -1,7 +1,8 @@
 """The training loop, from the first batch to the last."""
 
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from holoprop.training._divergence import check_progress, mean_loss
 from holoprop.training._evaluate import evaluate
 from holoprop.training._examples import Examples
 from holoprop.training._metrics import EpochMetrics, Progress
+from holoprop.training._sharded_step import sharded_train_step
+from holoprop.training._shards import Shards, of_this_process
 from holoprop.training._state import TrainState, first_state
 from holoprop.training._step import AbstractMethod, train_step
 
@@ -36,6 +39,8 @@ def fit(
     start: TrainState | None = None,
     max_unsettled: float = 0.5,
     profile: Path | None = None,
+    devices: Sequence[jax.Device] = (),
+    step: Callable[..., Any] | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_state: Callable[[TrainState], None] = lambda state: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
@@ -59,6 +64,11 @@ def fit(
         profile: Folder for a `jax.profiler` trace of twenty steps of the first epoch (fewer where
             there are fewer; the first step, which compiles, is left out: where it is the only one
             of its epoch, the second epoch's is traced), or None.
+        devices: Among which each batch is shared evenly, of all processes where there are several
+            (which then call this alike), equally many of each; default none but JAX's own default
+            device. Examples and augmentation are the same on any number of them, the noise is not.
+        step: What takes a step in place of `train_step`, as `JointStep.of` has it; not with several
+            devices.
         on_progress: Called after the first batch of an epoch, and then every few batches.
         on_state: Called after each batch, and after each epoch. What it raises ends training; what
             it is given is good until it returns, and can be saved meanwhile.
@@ -66,8 +76,8 @@ def fit(
         should_end: Asked before each epoch whether there have been enough.
 
     Raises:
-        ValueError: If the batch is larger than the training set, a number or a label is out of
-            range, or an input is not finite.
+        ValueError: If the batch is larger than the training set or cannot be shared evenly by the
+            devices, a number or a label is out of range, or an input is not finite.
         DivergedError: If no example of a batch settles, the loss is not finite, or for several
             looks on end too few examples settle or the loss is far above that of the first.
 
@@ -96,10 +106,20 @@ def fit(
     if len(validation) == 0:
         raise ValueError("validation is empty: give one example or more.")
     batches = batches_per_epoch(len(train), batch_size)
+    shards = Shards(devices) if len(devices) > 1 else None
+    if shards is not None:
+        if step is not None:
+            raise ValueError("step is for one device: leave it out, or devices.")
+        shards.check(batch_size)
     check_values(train)
     for examples in (train, validation):
         check_classes(method, network, examples)
     state = first_state(method, network) if start is None else start
+    if shards is not None:
+        state.network = shards.replicated(state.network)
+        state.optimiser_state = shards.replicated(state.optimiser_state)
+    if step is None:
+        step = train_step if shards is None else functools.partial(sharded_train_step, shards)
     noise_key = jax.random.key(seed)
     trace = _Trace(profile, batches)
     while state.epoch <= epochs and not should_end():
@@ -107,9 +127,9 @@ def fit(
         order = epoch_batches(len(train), batch_size, seed=seed, epoch=epoch, start=state.batch)
         for index, rows in enumerate(order, state.batch):
             trace.before(epoch, index, state.network)
-            part = train.take(rows)
+            part = train.take(rows) if shards is None else shards.take(train, rows)
             key = jax.random.fold_in(noise_key, (epoch - 1) * batches + index)
-            state.network, state.optimiser_state, seen = train_step(
+            state.network, state.optimiser_state, seen = step(
                 method, state.network, state.optimiser_state, part.inputs, part.labels, key
             )
             trace.after(epoch, index, state.network)
@@ -139,7 +159,7 @@ def fit(
                 )
             state.seconds = before + time.perf_counter() - resumed
             on_state(state)
-        held_out = evaluate(method, state.network, validation, seed=seed)
+        held_out = evaluate(method, state.network, validation, seed=seed, devices=devices)
         on_epoch(
             EpochMetrics(
                 epoch=epoch,
@@ -162,7 +182,7 @@ def fit(
         )
         state.epoch, state.batch, state.seen, state.seconds = epoch + 1, 0, [], 0.0
         on_state(state)
-    return state.network
+    return state.network if shards is None else of_this_process(state.network)
 
 
 def _mean(seen: list[dict[str, Any]], name: str) -> float | None:

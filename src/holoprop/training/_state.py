@@ -5,12 +5,12 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 import holoprop as hp
 from holoprop._tree import as_arrays
+from holoprop.training._shards import is_weak, on_default_device
 from holoprop.training._step import AbstractMethod
 
 
@@ -53,7 +53,7 @@ class TrainState:
             "first_loss": self.first_loss,
             "bad_looks": self.bad_looks,
             # Such a number decides no precision, and would do so if it came back as any other.
-            "weak": [index for index, leaf in enumerate(leaves) if _is_weak(leaf)],
+            "weak": [index for index, leaf in enumerate(leaves) if is_weak(leaf)],
         }
         return tree, record
 
@@ -120,7 +120,8 @@ def restored_state(
         )
     weak = set(record["weak"])
     network_arrays, optimiser_arrays = jax.tree.unflatten(
-        structure, [_as_leaf(leaf, weak=index in weak) for index, leaf in enumerate(stored)]
+        structure,
+        [on_default_device(leaf, weak=index in weak) for index, leaf in enumerate(stored)],
     )
     return TrainState(
         eqx.combine(network_arrays, first.network),
@@ -137,13 +138,3 @@ def restored_state(
 def _changing(network: hp.AbstractEnergy, optimiser_state: PyTree[Any]) -> PyTree[Any]:
     """What training changes: all else comes from how network and optimiser are built."""
     return eqx.filter(network, eqx.is_inexact_array), eqx.filter(optimiser_state, eqx.is_array)
-
-
-def _is_weak(leaf: Any) -> bool:
-    return bool(getattr(leaf, "weak_type", False))
-
-
-def _as_leaf(array: np.ndarray, *, weak: bool) -> jax.Array:
-    if not weak:
-        return jnp.asarray(array)
-    return jnp.full(array.shape, array.dtype.type(0).item()).at[...].set(array)

@@ -52,6 +52,11 @@ class AbstractMethod(eqx.Module):
             key: For noise, if there is any.
         """
 
+    @property
+    def has_fixed_steps(self) -> bool:
+        """Whether a gradient takes the same operations for all networks and batches."""
+        return False
+
     @abc.abstractmethod
     def settle(
         self, network: hp.AbstractEnergy, x: PyTree[Any], *, key: PRNGKeyArray
@@ -103,6 +108,14 @@ class Method(AbstractMethod):
             key=key,
             throw=False,
         )
+
+    @property
+    def has_fixed_steps(self) -> bool:
+        """If phases have, and nothing is repeated; an online oscillation always has."""
+        fixed = self.free.steps is not None and self.nudged.steps is not None
+        several = isinstance(self.estimator, hp.OneSided | hp.Centred | hp.Holomorphic)
+        repeats = getattr(self.estimator, "max_error", None) is not None
+        return isinstance(self.estimator, hp.Online) or (fixed and several and not repeats)
 
     def settle(
         self, network: hp.AbstractEnergy, x: PyTree[Any], *, key: PRNGKeyArray
@@ -157,23 +170,48 @@ def train_step(
     network = as_arrays(network)
     x = method.transform(inputs)
     if method.augment is not None:
-        x = method.augment(x, jax.random.fold_in(key, _AUGMENT))
+        x = method.augment(x, augment_key(key))
     (loss, aux), grads = method.value_and_grad(network, x, labels, key=key)
-    updates, optimiser_state = method.optimiser.update(
-        grads, optimiser_state, eqx.filter(network, eqx.is_inexact_array)
-    )
-    seen = {
+    network, optimiser_state = updated(method, network, optimiser_state, grads)
+    return network, optimiser_state, reported(seen_of(loss, aux, labels))
+
+
+def augment_key(key: PRNGKeyArray) -> PRNGKeyArray:
+    """The key of a step's augmentation, of which the noise is independent."""
+    return jax.random.fold_in(key, _AUGMENT)
+
+
+def seen_of(loss: Array, aux: hp.Aux, labels: PyTree[Any]) -> dict[str, Any]:
+    """What was seen of a batch, and of each of its examples."""
+    return {
         "loss": loss,
         "in_loss": jnp.sum(aux.free_settled),
         "error": _error(aux.logits, labels),
         "unsettled": aux.unsettled,
         "untrusted": aux.untrusted,
         "gradient_error": jnp.where(aux.settled, aux.error, jnp.nan) if aux.error_parts else None,
-        # Of the typical example: one that oscillates would hide all others behind its residual.
-        "residuals": {phase: jnp.median(r) for phase, r in aux.residuals.items()},
+        "residuals": aux.residuals,
         "steps": aux.steps,
     }
-    return eqx.apply_updates(network, updates), optimiser_state, seen
+
+
+def updated(
+    method: AbstractMethod,
+    network: hp.AbstractEnergy,
+    optimiser_state: PyTree[Any],
+    grads: PyTree[Any],
+) -> tuple[hp.AbstractEnergy, PyTree[Any]]:
+    """Network and optimiser's state after a step along a gradient."""
+    updates, optimiser_state = method.optimiser.update(
+        grads, optimiser_state, eqx.filter(network, eqx.is_inexact_array)
+    )
+    return eqx.apply_updates(network, updates), optimiser_state
+
+
+def reported(seen: dict[str, Any]) -> dict[str, Any]:
+    """What a step reports, from what was seen of each example."""
+    # Of the typical example: one that oscillates would hide all others behind its residual.
+    return seen | {"residuals": {phase: jnp.median(r) for phase, r in seen["residuals"].items()}}
 
 
 def _error(logits: Array | None, labels: PyTree[Any]) -> Array | None:
