@@ -227,7 +227,7 @@ def test_operations_of_a_step_are_those_of_its_matrix_products(sizes):
 
     def step(state):
         dynamics = numerics.dynamics(prepared, None, maps)
-        return dynamics.state(dynamics.synchronous(dynamics.extend(state), None))
+        return dynamics.state(dynamics.synchronous(dynamics.extend(state), None)[0])
 
     counted = jax.jit(step).lower(state).compile().cost_analysis()["flops"]
     inner = sum(4 * a * b for a, b in itertools.pairwise(100 * s for s in sizes[1:-1]))

@@ -130,7 +130,7 @@ def _network(config: Cost) -> hp.LayeredNetwork:
 
 def _force(dynamics: Any, unflatten: Callable[[jax.Array], Any], flat: jax.Array) -> jax.Array:
     """A synchronous step's change, of a state as one vector."""
-    moved = dynamics.synchronous(dynamics.extend(unflatten(flat)), None)
+    moved, _ = dynamics.synchronous(dynamics.extend(unflatten(flat)), None)
     return jax.flatten_util.ravel_pytree(dynamics.state(moved))[0] - flat
 
 
