@@ -6,6 +6,10 @@ and tables that have a cell in common train it once.
 
 import dataclasses
 import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,22 +68,15 @@ def _train(cell: Cell, parts: Parts) -> Numbers:
     config = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, source=source),
+        output=str(parts.folder / "runs"),
+        # Tables look at errors alone.
+        checked_images=0,
         # Programs are kept for as long as the process lives.
         compilation_cache=False,
         checkpoints=runs.CheckpointConfig(minutes=_MINUTES, keep=1),
     )
-    histories = []
-    for seed in range(cell.seeds):
-
-        def on_epoch(metrics: EpochMetrics, seed: int = seed) -> None:
-            parts.tell(
-                f"{cell.name}, epochs",
-                seed * config.epochs + metrics.epoch,
-                cell.seeds * config.epochs,
-            )
-
-        seeded = dataclasses.replace(config, seed=seed, output=str(parts.folder / f"seed {seed}"))
-        histories.append(_history(seeded, runs.Listener(on_epoch=on_epoch)))
+    _run(config, cell.seeds, lambda done: parts.tell(f"{cell.name}, epochs", *done))
+    histories = [_history(Path(str(config.output)) / f"seed-{seed}") for seed in range(cell.seeds)]
     kept = {"unsettled": (1.0, "unsettled")} | {n: (100.0, key) for n, key in _ERRORS.items()}
     return {
         name: np.array([_padded(h, key, scale, config.epochs) for h in histories])
@@ -87,20 +84,50 @@ def _train(cell: Cell, parts: Parts) -> Numbers:
     }
 
 
-def _history(config: runs.TrainConfig, listener: runs.Listener) -> list[dict[str, Any]]:
-    """The metrics of a run's epochs, fewer where it diverged; it begins, goes on, or has ended."""
-    folder = runs.RunFolder(str(config.output))
-    try:
-        # As the presets are run: in float32, whatever the experiments' references need.
-        with jax_settings(jax_enable_x64=False):
-            if folder.holds_run:
-                runs.resume(folder.path, listener=listener)
-            else:
-                runs.train(config, listener=listener)
-    except DivergedError:
-        # Which is an outcome, too.
-        pass
-    metrics = folder.path / "metrics.jsonl"
+def _run(config: runs.TrainConfig, seeds: int, tell: Callable[[tuple[int, int]], None]) -> None:
+    """Begin the runs, or go on with them, to their end.
+
+    Arguments:
+        config: Of the runs.
+        seeds: How many.
+        tell: Told how many epochs are done of how many.
+    """
+    stopping = threading.Event()
+    done = dict.fromkeys(range(seeds), 0)
+
+    def listener(seed: int) -> runs.Listener:
+        def on_epoch(metrics: EpochMetrics) -> None:
+            done[seed] = metrics.epoch
+            tell((sum(done.values()), seeds * config.epochs))
+
+        return runs.Listener(on_epoch=on_epoch)
+
+    def train() -> dict[int, Exception]:
+        place = str(config.output)
+        told: Any = {"listener": listener, "should_stop": stopping.is_set}
+        if runs.holds_seeds(place):
+            return runs.resume_seeds(place, **told).faults
+        return runs.train_seeds(config, seeds=seeds, **told).faults
+
+    # In float32, as the presets are run by themselves, whatever references need. In a thread of its
+    # own: what interrupts this one lets the runs save where they are.
+    with jax_settings(jax_enable_x64=False), ThreadPoolExecutor(1) as pool:
+        running = pool.submit(train)
+        try:
+            faults = running.result()
+        except DivergedError:
+            # All of them did, which is an outcome, too.
+            return
+        finally:
+            stopping.set()
+    for fault in faults.values():
+        if not isinstance(fault, DivergedError):
+            raise fault
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    """The metrics of a run's epochs, fewer than there should be where it diverged."""
+    metrics = folder / "metrics.jsonl"
     return (
         [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
     )

@@ -116,6 +116,8 @@ class TrainConfig:
             2^32 - 1.
         max_unsettled: Share of the images, from 0 to 1, that may be left out because they do not
             settle; a run with more of them for several looks on end is stopped.
+        checked_images: Training images on which the gradient is compared with the implicit one,
+            before and after training, 0 or more; 0 for no comparison.
         output: Run folder; default a new dated one under runs/.
         overwrite: Replace an earlier run in the run folder, when this one has ended.
         track: Programs that are told the settings and every epoch's numbers: tensorboard (events
@@ -143,6 +145,7 @@ class TrainConfig:
     batch_size: int = 20
     seed: int = 0
     max_unsettled: float = 0.5
+    checked_images: int = 100
     output: str | None = None
     overwrite: bool = False
     track: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
@@ -161,6 +164,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, least in (
             ("images", 1),
+            ("checked_images", 0),
             ("epochs", 1),
             ("patience", 1),
             ("batch_size", 1),

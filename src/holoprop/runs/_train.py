@@ -38,8 +38,6 @@ from holoprop.training import (
     fit,
 )
 
-# Images on which the gradient is compared with the implicit one, before and after training.
-_CHECKED_IMAGES = 100
 # Of the images, so many that do not settle are worth a word.
 _MANY = 0.1
 
@@ -217,7 +215,7 @@ def _train(
     setup = together(lambda: set_up(config, told, saved), same=Setup.mark)
     train_images, batches, method = setup.train, setup.batches, setup.method
     train_set, validation = as_examples(train_images), as_examples(setup.validation)
-    sample = train_set.take(slice(0, min(_CHECKED_IMAGES, len(train_set))))
+    sample = train_set.take(slice(0, min(config.checked_images, len(train_set))))
     initial, start, history = setup.initial, setup.start, setup.history
     if saved is not None:
         # What later epochs had left would come twice.
@@ -329,7 +327,7 @@ def _train(
                 on_warning=told.on_warning,
             )
     before = after = None
-    if isinstance(method, Method):
+    if isinstance(method, Method) and config.checked_images:
         # Both last: what they compile would otherwise keep the first training step waiting.
         saver.on_state(end)
         told.on_stage("comparing gradients with implicit ones")
