@@ -182,9 +182,10 @@ def caption(config: Fig7, numbers: Numbers) -> str:
     return (
         f"One digit of the packaged MNIST subset, float64, seed {config.seed}; residual after "
         f"{config.steps} free and {config.steps} nudged synchronous steps, {config.points} x "
-        f"{config.points} nudges (CNN {config.cnn_points} x {config.cnn_points}) in a window {config.width:g} wide (the paper does not state its "
-        f"own). MLP {size}{smaller}, truncated normal weights of deviation gain/sqrt(fan-in), gain "
-        f"{config.gain:g} in b and d and {config.reduced:g} in a and c; e zooms {config.zoom:g} "
+        f"{config.points} nudges (CNN {config.cnn_points} x {config.cnn_points}) in a window "
+        f"{config.width:g} wide (the paper does not state its own). MLP {size}{smaller}, truncated "
+        f"normal weights of deviation gain/sqrt(fan-in), gain {config.gain:g} in b and d and "
+        f"{config.reduced:g} in a and c; e zooms {config.zoom:g} "
         f"times into {numbers['zoomed']} at {centre:.3g}, its unsettled nudge nearest to zero "
         f"(framed); f is a CNN of channels {', '.join(map(str, config.channels))}, each pooled "
         f"2 x 2 at temperature 1. The scale ends at 1, where what diverged stands, too."
