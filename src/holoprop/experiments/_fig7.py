@@ -16,12 +16,12 @@ from holoprop.experiments._record import Claim
 from holoprop.experiments._style import MAP, VERMILION, letter, new_figure
 
 _PANELS = {
-    "a": "MLP, linear, small weights",
-    "b": "MLP, shifted sigmoid",
-    "c": "MLP, shifted sigmoid, smaller weights",
-    "d": "MLP, dSiLU",
+    "a": "linear, small weights",
+    "b": "shifted sigmoid",
+    "c": "sigmoid, small weights",
+    "d": "dSiLU",
     "e": "zoom at the frontier of",
-    "f": "CNN, dSiLU, softmax pooling",
+    "f": "CNN with dSiLU",
 }
 
 
