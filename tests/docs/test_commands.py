@@ -82,7 +82,8 @@ def test_command_is_understood(command, tmp_path, monkeypatch, capsys):
     def stop(*arguments, **options):
         raise _NotRunError("not run")
 
-    for name in ("train", "resume", "evaluate", "predict", "report", "push", "tune"):
+    names = ("train", "resume", "evaluate", "predict", "report", "push", "tune", "sweep")
+    for name in (*names, "train_seeds", "resume_seeds", "slurm_jobs", "local_jobs"):
         monkeypatch.setattr(runs, name, stop)
     monkeypatch.setattr(runs, "read_config_file", lambda file: runs.TrainConfig())
     monkeypatch.setattr(experiments, "reproduce", stop)
