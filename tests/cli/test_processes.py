@@ -144,7 +144,7 @@ def distance(one, two):
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), [(2, 1), (1, 2)])
 def test_run_of_one_number_of_processes_goes_on_with_another(tmp_path, first, second):
-    long = (*TINY, "--epochs", "200", "--checkpoints.steps", "7")
+    long = (*TINY, "--epochs", "60", "--checkpoints.steps", "7")
     processes = started(tmp_path, *[(*long, "--output", "run")] * first)
     until_it_trains(tmp_path, processes)
     # To the last of them alone: they agree.
@@ -162,7 +162,7 @@ def test_run_of_one_number_of_processes_goes_on_with_another(tmp_path, first, se
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert distance(whole, run) < 1e-4
     lines = [len((folder / "metrics.jsonl").read_text().splitlines()) for folder in (whole, run)]
-    assert lines == [200, 200]
+    assert lines == [60, 60]
     best = [json.loads((folder / "summary.json").read_text())["best"] for folder in (whole, run)]
     assert best[0]["epoch"] == best[1]["epoch"]
     assert not (run / ".lock").exists()

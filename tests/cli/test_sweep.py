@@ -145,6 +145,7 @@ def swept(digits, tmp_path_factory):
     """A sweep of two runs, one of which cannot begin, and what it printed."""
     folder = tmp_path_factory.mktemp("sweeps") / "sweep"
     arguments = ("--data", digits, *SMALL, "--batch-size", "20,9999", "--output", folder)
+    arguments = (*arguments, "--track", "tensorboard")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         return folder, arguments, call("sweep", *arguments, "--processes", "2")
@@ -172,6 +173,11 @@ def test_a_sweep_leaves_run_folders_logs_and_a_table(swept):
     assert f"{100 * summary['test_error']:.2f} %" in answer.out
 
 
+def test_runs_of_a_sweep_are_tracked(swept):
+    (events,) = (swept[0] / "batch-size=20" / "tensorboard").iterdir()
+    assert b"validation_error" in events.read_bytes()
+
+
 def test_the_same_command_again_goes_on(swept):
     folder, arguments, _ = swept
     before = (folder / "batch-size=20" / "summary.json").stat().st_mtime_ns
@@ -193,7 +199,7 @@ def test_other_settings_in_the_same_folder_are_refused(swept):
 @pytest.mark.slow
 def test_an_interrupted_sweep_ends_as_one_that_was_not(digits):
     options = ("--data", digits, *SMALL, "--epochs", "60", "--seed", "0,1,2", "--processes", "2")
-    arguments = [*map(str, options), "--output"]
+    arguments = [*map(str, options), "--track", "tensorboard", "--output"]
     command = [sys.executable, "-m", "holoprop", "sweep", *arguments]
     subprocess.run([*command, "whole"], check=True)
     process = subprocess.Popen([*command, "parts"])
@@ -212,6 +218,10 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(digits):
     ]
     assert sums[0] == sums[1]
     assert len(set(sums[0])) == 3
+    # Events of 60 epochs and the settings, each once.
+    for run in ("whole/seed=0", "parts/seed=0"):
+        (events,) = Path(run, "tensorboard").iterdir()
+        assert events.read_bytes().count(b"validation_error") == 60
 
 
 # Slurm
