@@ -66,7 +66,7 @@ def first_state(method: AbstractMethod, network: hp.AbstractEnergy) -> TrainStat
         network: At its initial weights.
 
     Example:
-        >>> import optax
+        >>> import jax.numpy as jnp, optax
         >>> from holoprop.training import Method
         >>> method = Method(
         ...     hp.Centred(0.1), hp.Sequential(), hp.Sequential(), optax.sgd(0.1), jnp.array
@@ -97,7 +97,7 @@ def restored_state(
         ValueError: If the arrays are not those of the network and the optimiser.
 
     Example:
-        >>> import optax
+        >>> import jax.numpy as jnp, optax
         >>> from holoprop.training import Method
         >>> one, other = (hp.mlp([4, 3, 2], key=jax.random.key(seed)) for seed in (0, 1))
         >>> method = Method(
