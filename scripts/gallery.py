@@ -14,7 +14,7 @@ GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
 PAGE = "interactive.html"
 HEAD = """# Gallery
 
-Figures of the paper, and pictures beyond it, each by one command:
+Figures and tables of the paper, and pictures beyond it, each by one command:
 
     holoprop reproduce NAME [--scale smoke|quick|paper] [--output FOLDER]
 

@@ -59,7 +59,7 @@ def _parser(table: dict[str, experiments.Experiment]) -> argparse.ArgumentParser
     lines = (f"  {name:{width}}  {experiment.title}" for name, experiment in table.items())
     parser = _Parser(
         prog="holoprop reproduce",
-        description="Compute a figure, draw it, and compare it with the paper's claims.",
+        description="Compute a figure or a table, draw it, and compare it with the paper's claims.",
         epilog="\n".join(("experiments:", *lines, f"  {_EVERY:{width}}  all of them")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

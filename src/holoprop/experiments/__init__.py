@@ -1,4 +1,4 @@
-"""Experiments: one module for each figure of the paper, and for those beyond it.
+"""Experiments: one module for each figure and table of the paper, and beyond.
 
 Each is a frozen configuration, numbers computed from it by parts, a picture drawn from the numbers
 alone, and claims that the numbers bear out or do not; `experiments` lists them. They may import
