@@ -8,6 +8,14 @@ import pytest
 from holoprop.experiments import _data, experiments, read_numbers, reproduce
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Programs that are compiled go to no user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(os.environ, "XDG_CACHE_HOME", str(tmp_path_factory.mktemp("user") / "cache"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch):
     """Configurations look for their images; tests ask no network."""

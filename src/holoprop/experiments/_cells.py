@@ -71,8 +71,6 @@ def _train(cell: Cell, parts: Parts) -> Numbers:
         output=str(parts.folder / "runs"),
         # Tables look at errors alone.
         checked_images=0,
-        # Programs are kept for as long as the process lives.
-        compilation_cache=False,
         checkpoints=runs.CheckpointConfig(minutes=_MINUTES, keep=1),
     )
     _run(config, cell.seeds, lambda done: parts.tell(f"{cell.name}, epochs", *done))

@@ -90,9 +90,9 @@ class Table2:
     data: tuple[str, ...] = dataclasses.field(default_factory=_available)
     side: int | None = None
     channels: tuple[int, ...] = (16, 32, 64, 64)
-    images: int | None = 4000
+    images: int | None = 3000
     batch: int | None = 32
-    epochs: int = 5
+    epochs: int = 4
     seeds: int = 2
 
 
