@@ -41,7 +41,7 @@ commands:
   report RUN...              a page on runs: curves, gradients, images
   push RUN REPOSITORY        put a run on the Hugging Face hub
   tune [PRESET] [OPTIONS]    propose radius and number of points
-  reproduce NAME [OPTIONS]   compute a figure or table of the paper and compare it
+  reproduce NAME [OPTIONS]   compute a figure or table of the paper, and compare
 
 Try first:
   holoprop train             train on packaged digits, in about a minute
