@@ -249,6 +249,18 @@ def test_float32(radius: float, form: Any) -> None:
         assert np.all(parts["rounding"] > 1e-8 / radius)
 
 
+def test_a_schedule_whose_response_is_mostly_rounding_is_not_left_out() -> None:
+    network, x, y = little_vgg()
+    steps = {"free": hp.Synchronous(steps=100), "nudged": hp.Synchronous(steps=60)}
+    exact, _ = each(network, x, y, hp.Implicit(), steps)
+    single = zoo.cast((network, x), jnp.float32)
+    found, (error, _, _, settled) = each(*single, y, hp.Holomorphic(1e-6, 2, form=PLAIN), steps)
+    true, error = true_error(found, exact), np.asarray(error)
+    assert np.all(settled)
+    assert np.all(true <= error)
+    assert np.all(error > 0.1)
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e6])
 @pytest.mark.parametrize("points", [2, 5])
 @pytest.mark.quick("2-1e-30")
