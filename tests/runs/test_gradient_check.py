@@ -50,3 +50,18 @@ def test_unstable_equilibria_are_counted():
     assert (radius >= 1).tolist() == [True, False, False]
     assert (found.unsettled, found.unstable) == (0, 1)
     assert found.as_dict()["unstable"] == found.unstable
+
+
+def test_it_is_of_the_same_equilibria():
+    """One of these examples has two, and the mixed sweeps of the reference would find the other."""
+    network = hp.mlp([6, 8, 8, 3], key=jax.random.key(0))
+    weights = [6 * coupling.weight for coupling in network.couplings]
+    network = eqx.tree_at(lambda n: [c.weight for c in n.couplings], network, weights)
+    x = np.asarray(jax.random.normal(jax.random.key(1), (30, 6)))[24:]
+    ways = hp.Descent(), hp.Anderson(hp.Sequential())
+    one, other = (hp.relax(network, x, relaxation=way).state for way in ways)
+    assert np.max(np.abs(one[0] - other[0])) > 0.1
+    method = Method(hp.Implicit(), ways[0], ways[0], optax.sgd(0.1), lambda inputs: inputs)
+    data = Examples(x, np.arange(6, dtype=np.int32) % 3)
+    found = check_gradient(method, network, data, seed=0)
+    assert float(found.alignment.relative_error) < 1e-6

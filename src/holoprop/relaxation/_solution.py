@@ -42,10 +42,10 @@ class Equilibrium(eqx.Module):
 def usable(equilibrium: Equilibrium, *, fixed: bool, noisy: bool) -> Bool[Array, "*points batch"]:
     """Which examples settled well enough to learn from.
 
-    With a tolerance, those that settled. With a fixed number of steps, as in the paper, those and all
-    others that neither diverged nor still move by a tenth of themselves; with noise, all that did not
-    diverge. A response so small that rounding moves it by more has settled as well as it can: how
-    much is wrong with it, the error budget says.
+    With a tolerance, those that settled. With a fixed number of steps, as in the paper, those and
+    all others that neither diverged nor still move by a tenth of themselves; with noise, all that
+    did not diverge. A response so small that rounding moves it by more has settled as well as it
+    can: how much is wrong with it, the error budget says.
     """
     if noisy:
         return equilibrium.result != RelaxationResult.DIVERGED

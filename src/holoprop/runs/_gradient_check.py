@@ -46,7 +46,12 @@ class GradientCheck:
 def check_gradient(
     method: Method, network: hp.AbstractEnergy, examples: Examples, *, seed: int
 ) -> GradientCheck:
-    """Compare the estimator as it trains with the implicit gradient at well settled states."""
+    """Compare the estimator as it trains with the implicit gradient at well settled states.
+
+    Both are of the same equilibria, of which a network may have several: the reference settles
+    from where the estimator's free phase ended. A state that oscillates is no start; then it
+    settles from the network's own.
+    """
     x = method.transform(jax.numpy.asarray(examples.inputs))
     (_, aux), grads = hp.value_and_grad(
         network,
@@ -58,17 +63,18 @@ def check_gradient(
         key=jax.random.key(seed),
     )
     settled = np.asarray(aux.settled)
+    free: Any = jax.tree.map(lambda s: s[settled], aux.state)
+    if any(map(jax.numpy.iscomplexobj, jax.tree.leaves(free))):
+        free = None
     (_, exact), reference = hp.value_and_grad(
         network,
         x[settled],
         examples.labels[settled],
         estimator=hp.Implicit(),
         free=hp.Anderson(hp.Sequential()),
+        init=free,
     )
     alignment = eqx.filter_jit(hp.gradient_alignment)(grads, reference)
-    # Of its own free phase; a state that oscillates is no equilibrium.
-    state = jax.tree.map(lambda s: s[settled], aux.state)
-    if any(map(jax.numpy.iscomplexobj, jax.tree.leaves(state))):
-        state = exact.state
+    state = exact.state if free is None else free
     stable = np.asarray(hp.check_stable(network, x[settled], state).stable)
     return GradientCheck(len(examples), int(aux.unsettled), int(np.sum(~stable)), alignment)
