@@ -71,9 +71,8 @@ def reproduce(
     """Compute, draw and compare; leave a folder.
 
     `OUTPUT/NAME` gets NAME.png, NAME.svg, numbers.json, config.json and comparison.md, and where
-    the experiment has a page interactive.html;
-    `OUTPUT/parts` keeps what has been computed, so that the same call goes on where an earlier one
-    stopped.
+    the experiment has a page interactive.html; `OUTPUT/parts` keeps what has been computed, so that
+    the same call goes on where an earlier one stopped.
 
     Arguments:
         experiment: One of `experiments()`.
