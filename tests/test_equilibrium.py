@@ -119,6 +119,14 @@ def test_a_state_that_still_moves_is_an_error(transform: Any) -> None:
     np.testing.assert_allclose(as_it_is, passed, rtol=1e-12)
 
 
+def test_an_oscillation_that_lags_far_behind_is_an_error() -> None:
+    lags = hp.Online(0.4, 4, steps_per_point=1, periods=1, warmup_periods=0)
+    with pytest.raises((RuntimeError, ValueError), match="the reverse rule did not settle"):
+        slopes(lags, MANY, MANY)
+    follows = hp.Online(0.4, 4, steps_per_point=40, periods=1)
+    np.testing.assert_allclose(slopes(follows, MANY, MANY)[1], -1 / STIFFNESS**2, rtol=0.1)
+
+
 @pytest.mark.parametrize("name", ["holomorphic", "deviation", "fourier", "implicit", "unrolled"])
 @pytest.mark.quick("holomorphic", "implicit")
 def test_a_reverse_rule_that_still_moves_is_an_error(name: str) -> None:

@@ -62,13 +62,30 @@ def test_memory_does_not_grow_with_the_periods(case: Any) -> None:
 
 
 def test_an_example_that_fails_leaves_no_trace_in_the_others(case: Any) -> None:
-    network, x, y = case
-    # Without a warm-up the last example's first point is not there yet.
-    estimator = hp.Online(0.4, 4, steps_per_point=6, periods=2, warmup_periods=0)
-    loss, aux, grads = online(case, estimator)
+    _, x, y = case
+    network = hp.mlp([6, 5, 4, 3], weight_std=0.4, activation=hp.Identity(), key=jax.random.key(0))
+    # States of this size count as diverged.
+    x = x.at[2].mul(1e18)
+    estimator = hp.Online(0.4, 4, steps_per_point=6, periods=2)
+    loss, aux, grads = online((network, x, y), estimator)
     expected_loss, _, expected = online((network, x[:2], y[:2]), estimator)
     assert aux.settled.tolist() == [True, True, False]
     assert int(aux.count) == 2
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-12)
     for found, wanted in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-14)
+
+
+def test_examples_that_lag_behind_the_nudge_stay_in_the_mean(case: Any) -> None:
+    estimator = hp.Online(0.4, 4, steps_per_point=1, periods=2)
+    _, aux, grads = online(case, estimator)
+    assert np.all(np.max(aux.residuals["online"], axis=0) > 0.1)
+    assert aux.settled.all()
+    assert np.all(aux.error > 0.1)
+    # The same trajectory, of which nothing is asked because it is noisy.
+    noisy = hp.Synchronous(steps=1, noise=1e-300)
+    _, wanted = hp.value_and_grad(
+        *case, estimator=estimator, nudged=noisy, key=jax.random.key(0), throw=False
+    )
+    for found, expected in zip(jax.tree.leaves(grads), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_array_equal(found, expected)
