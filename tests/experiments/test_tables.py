@@ -377,7 +377,6 @@ def test_top_5_is_told_where_the_paper_has_it():
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("experiments")
 def test_table_4_is_drawn_from_the_runs_of_table_1(smoke):
     _, numbers, done = smoke("table1")
     seen = []
