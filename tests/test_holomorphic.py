@@ -421,6 +421,7 @@ def settle(energy, nudge=0.1j, **options):
 
 @pytest.mark.parametrize("nudge", [0.1j, np.array([0.1, 0.1j])], ids=["one", "several"])
 @pytest.mark.parametrize("energy", [BENT, COSTLY], ids=["energy", "cost"])
+@pytest.mark.quick("energy-one", "cost-several")
 def test_relax_names_it(energy, nudge):
     name = energy.places[0]
     with pytest.raises(ValueError, match=f"the {name} {NAMED}"):
