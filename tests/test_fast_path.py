@@ -134,7 +134,7 @@ def primitives(jaxpr: Any, counts: dict[str, int] | None = None) -> dict[str, in
 @pytest.mark.parametrize("deviation", [False, True], ids=["states", "deviations"])
 @pytest.mark.parametrize("backwards", [False, True])
 def test_a_sweep_applies_each_map_once_in_each_direction(deviation: bool, backwards: bool) -> None:
-    network = hp.vgg([8, 8, 8, 8], padding=[1] * 4, input_shape=(32, 32, 3), key=KEY)
+    network = hp.vgg([8, 8, 8, 8], padding=[1] * 4, input_shape=(128, 128, 3), key=KEY)
     x = jnp.zeros(network.input_shape)
     state, numerics = network.init_state(x), network.numerics()
     if deviation:

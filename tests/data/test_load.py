@@ -174,6 +174,7 @@ def test_packaged_subset_can_be_made_again(real_data, tmp_path):
         ),
     ],
 )
+@pytest.mark.quick("test-*")
 def test_mnist_equals_the_published_idx_files(real_data, split, images_sum, labels_sum):
     image_set = load_images(real_data / "mnist", split)
     # IDX headers: a magic number that says uint8 and the number of axes, then the shape.

@@ -220,6 +220,7 @@ def test_real_part_of_two_points_is_everything() -> None:
     assert error(real, both) <= 1e-12
 
 
+@pytest.mark.slow
 def test_mean_of_the_parts_is_both() -> None:
     # Even where each part alone is biased, harmonic by harmonic (Eq. 17).
     case = figure_2(0)
@@ -399,8 +400,8 @@ def case(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 # `tests/test_annotations.py` runs a perceptron in float32 in every suite.
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ALL, indirect=True)
-@pytest.mark.quick("circuit-float64")
 def test_every_estimator_on_every_network(case: Any) -> None:
     (network, x, y), exact, precision = case
     # With the precision's own tolerance.
