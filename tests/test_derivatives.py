@@ -204,6 +204,7 @@ K, X, REST = jnp.array(2.0), jnp.ones((1, 1)), 0.5 * jnp.ones((1, 1))
 
 
 @pytest.mark.parametrize("init", [None, REST], ids=["cold", "warm"])
+@pytest.mark.quick("warm")
 def test_derivative_of_a_state(init: Any) -> None:
     def state(k: jax.Array) -> jax.Array:
         relaxation = hp.GradientFlow(0.3, steps=100)
@@ -333,6 +334,7 @@ def test_nor_has_a_gradient_from_it(estimator: Any, batching: Any, mode: str) ->
 
 
 @pytest.mark.parametrize("phase", ["free", "nudged"])
+@pytest.mark.quick("nudged")
 def test_each_phase_needs_a_number_of_steps(phase: str) -> None:
     network, x, y = five_points()
     options = fixed(network, 20) | {phase: hp.Sequential()}

@@ -479,6 +479,7 @@ def test_class_indices_are_one_hot_vectors():
     assert_close((found[0][0], found[1]), (whole()[0][0], whole()[1]), rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_labels_of_a_small_integer_type():
     # As they lie on disk.
     assert_close(evaluate(labels=np.asarray(LABELS, np.uint8)), whole())

@@ -119,6 +119,7 @@ def test_single_part_aliases_the_harmonic_before(points: int, part: hp.ComplexPa
 
 
 @pytest.mark.parametrize(("estimator", "order"), [(hp.OneSided, 1), (hp.Centred, 2)])
+@pytest.mark.quick("Centred-2")
 def test_order_of_the_bias_of_real_nudges(estimator: Any, order: int) -> None:
     case = five_points()
     exact = gradient(*case, hp.Implicit())

@@ -94,7 +94,7 @@ def limit(dtype: str) -> float:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("jit", [False, True])
-@pytest.mark.quick("False-float32", "True-float64")
+@pytest.mark.quick("True-float64")
 def test_a_free_global_phase_that_the_cost_does_not_see(dtype: str, jit: bool) -> None:
     args = case(dtype)
     gradient = jax.jit(value_and_grad) if jit else value_and_grad
@@ -208,7 +208,7 @@ UNITS_OF += [(1e-12, 1e-12), (1e12, 1e12)]
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("scale", "unit"), UNITS_OF)
-@pytest.mark.quick("*1e-12-1.0-float32", "*1000000.0-1.0-float64")
+@pytest.mark.quick("*1e-12-1.0-float32")
 def test_units_of_energy_and_state_do_not_matter(dtype: str, scale: float, unit: float) -> None:
     # The solve alone, at a state that any relaxation may have found.
     stiffness, pull = np.array([[2.0, 0.7], [0.7, 0.5]]), np.array([1.0, -2.0])

@@ -22,7 +22,7 @@ def runs(tmp_path_factory):
     for seed, name in ((0, "one & <first>"), (1, "other")):
         path = folder / name
         arguments = ("--data", digits, *CENTRED, *TWO_LAYERS, "--epochs", 2, "--seed", seed)
-        answer = call("train", *arguments, "--output", path)
+        answer = call("train", *arguments, "--checked-images", 8, "--output", path)
         assert answer.code == 0, answer.err
         made.append(path)
     (made[1] / "summary.json").unlink()
