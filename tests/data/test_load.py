@@ -195,7 +195,7 @@ def test_mnist_equals_the_published_idx_files(real_data, split, images_sum, labe
         ("imagenet32_sample", "test", (400, 32, 32, 3), 200, None),
     ],
 )
-@pytest.mark.quick("*-test-*")
+@pytest.mark.quick("cifar10-test-*", "imagenet32_sample-test-*")
 def test_real_sets(real_data, name, split, shape, classes, mean):
     image_set = load_images(real_data / name, split)
     assert image_set.images.shape == shape
