@@ -17,11 +17,12 @@ CHECKED := --jaxtyping-packages=holoprop,beartype.beartype(conf=beartype.Beartyp
 train: $(READY)
 	$(BIN)/holoprop train
 
+# One process runs a file's tests, which share what is slow to make.
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-checked: $(READY)
-	$(BIN)/python -m pytest -n auto --dist loadgroup "$(CHECKED)"
+	$(BIN)/python -m pytest -n auto --dist loadfile "$(CHECKED)"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

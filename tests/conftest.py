@@ -55,10 +55,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             named |= {(item.function, name) for name in here}
             if not here:
                 item.add_marker(pytest.mark.slow)
-    for item in items:
-        # Pages are about the same few networks: one process compiles their programs once.
-        if item.path.suffix == ".md":
-            item.add_marker(pytest.mark.xdist_group("pages"))
     if any("::" in argument for argument in config.args):
         return
     for item in items:

@@ -54,7 +54,7 @@ CASES = [(name, np.float32) for name in ESTIMATORS] + [
 
 
 @pytest.mark.parametrize(("name", "dtype"), CASES)
-@pytest.mark.quick("holomorphic-*", "implicit-float32", "fourier-float32")
+@pytest.mark.quick("holomorphic-float32", "implicit-float64")
 def test_cotangents_of_any_size(name: str, dtype: Any) -> None:
     back = pull(ESTIMATORS[name], dtype)
     cotangent = np.array([1.0, -0.3, 0.5], dtype)
@@ -79,7 +79,7 @@ def test_cotangents_of_any_size(name: str, dtype: Any) -> None:
 @pytest.mark.parametrize("throw", [True, False])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["holomorphic", "fourier", "implicit"])
-@pytest.mark.quick("*-nan-False", "fourier-inf-True", "implicit-inf-True")
+@pytest.mark.quick("holomorphic-nan-False", "implicit-inf-True")
 def test_cotangents_that_are_no_numbers(name: str, bad: float, throw: bool) -> None:
     for found in pull(ESTIMATORS[name], throw=throw)(jnp.array([1.0, bad, 0.0], np.float32)):
         assert np.all(np.isnan(found))

@@ -51,7 +51,7 @@ def hopfield() -> tuple[Any, Any, Any]:
     [five_points, squared_error, vgg, lambda: vgg(hp.AveragePool()), hopfield, circuit],
     ids=["mlp", "squared error", "softmax pooling", "average pooling", "hopfield", "circuit"],
 )
-@pytest.mark.quick("mlp-2", "softmax pooling-2", "circuit-2")
+@pytest.mark.quick("softmax pooling-2", "circuit-2")
 def test_deviations_give_the_gradient_of_states(case: Callable[[], Any], points: int) -> None:
     network, x, y = case()
     found, wanted = (
@@ -94,7 +94,7 @@ def test_float32_keeps_its_digits_at_any_radius(radius: float) -> None:
 
 @pytest.mark.parametrize(("phases", "least"), [(("nudged",), 0.9999), (("free", "nudged"), 0.999)])
 @pytest.mark.parametrize("case", [five_points, vgg], ids=["mlp", "vgg"])
-@pytest.mark.quick("mlp-*")
+@pytest.mark.quick("mlp-phases1-*")
 def test_bfloat16_maps(case: Callable[[], Any], phases: tuple[str, ...], least: float) -> None:
     network, x, y = zoo.cast(case(), jnp.float32)
     estimator = hp.Holomorphic(0.1, 2)

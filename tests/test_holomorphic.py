@@ -302,6 +302,7 @@ def gradient(energy, estimator, **options):
 
 
 @estimators
+@pytest.mark.quick("holomorphic", "online")
 def test_value_and_grad_names_it(estimator):
     """And says it in `aux`, where it is asked not to raise."""
     with pytest.raises(RuntimeError, match="the energy " + NAMED):
@@ -400,6 +401,7 @@ def pulled(energy, x, estimator, **options):
 
 
 @pytest.mark.parametrize("estimator", [ESTIMATORS["holomorphic"], ESTIMATORS["online"]])
+@pytest.mark.quick("estimator0")
 def test_equilibrium_names_it(estimator):
     # Of those that are not holomorphic, one that settles by itself.
     resting = Own(W, BROKEN["absolute value"])
@@ -419,6 +421,7 @@ def settle(energy, nudge=0.1j, **options):
 
 @pytest.mark.parametrize("nudge", [0.1j, np.array([0.1, 0.1j])], ids=["one", "several"])
 @pytest.mark.parametrize("energy", [BENT, COSTLY], ids=["energy", "cost"])
+@pytest.mark.quick("energy-one", "cost-several")
 def test_relax_names_it(energy, nudge):
     name = energy.places[0]
     with pytest.raises(ValueError, match=f"the {name} {NAMED}"):

@@ -146,6 +146,7 @@ def traced_gradient(reader, y, estimator):
         (READERS["squared error"], hp.Centred(0.1)),
     ],
 )
+@pytest.mark.quick("reader0-*0", "reader2-*")
 def test_traced_labels_out_of_range_are_found_when_it_runs(reader, estimator):
     """Never a gradient without a word; JAX says a RuntimeError again as a ValueError."""
     jax.block_until_ready(traced_gradient(reader, GOOD, estimator))
@@ -210,6 +211,7 @@ def test_relax_says_so_with_throw():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint32])
+@pytest.mark.quick("int8")
 def test_more_classes_than_a_label_counts(dtype):
     """Labels in a type whose largest number is below that of the classes."""
     reader = Named(jnp.linspace(-1, 1, 600).reshape(300, 2))

@@ -31,6 +31,11 @@ SMALL = (
     *("--free", "sequential", "--free.steps", "20", "--nudged", "sequential"),
     *("--nudged.steps", "20"),
 )
+# Where gradients are not the point: half of a small run is their comparison with implicit ones.
+CENTRED = (
+    *(*SMALL, "--estimator", "centred", "--estimator.nudge", "0.4"),
+    *("--checked-images", "0"),
+)
 TWO_LAYERS = ("--network.sizes", "784", "12", "8", "10")
 
 

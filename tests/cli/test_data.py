@@ -6,15 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from terminal import SMALL, call, parse, refuses, write_digits, write_split
+from terminal import CENTRED, call, parse, refuses, write_digits, write_split
 
 from holoprop.data import load_images
 from holoprop.runs import presets
 
-pytestmark = [
-    pytest.mark.xdist_group("cli data"),
-    pytest.mark.usefixtures("in_an_empty_folder", "compiled_quickly"),
-]
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "compiled_quickly")
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -52,7 +49,7 @@ def write_folders(folder: Path, split: str, *, first: int, count: int) -> None:
 def test_folder_of_images_of_all_kinds_trains():
     write_folders(Path("mine"), "train", first=0, count=160)
     write_folders(Path("mine"), "test", first=160, count=60)
-    answer = call("train", "--data", "mine", "--data.size", 28, *SMALL, "--output", "run")
+    answer = call("train", "--data", "mine", "--data.size", 28, *CENTRED, "--output", "run")
     assert (answer.code, answer.err) == (0, "")
     said = answer.out
     for words in (
@@ -98,7 +95,7 @@ def test_test_split_with_its_classes_in_another_order():
     write_split(Path("swapped/test.parquet"), subset.images, 9 - subset.labels, names=names)
     summaries = []
     for data in ("same", "swapped"):
-        answer = call("train", "--data", data, *SMALL, "--output", f"run-{data}")
+        answer = call("train", "--data", data, *CENTRED, "--output", f"run-{data}")
         assert answer.code == 0, answer.err
         summaries.append(parse(Path(f"run-{data}/summary.json").read_text()))
     for name in ("test_error", "test_loss", "weights_sha256"):
@@ -108,19 +105,20 @@ def test_test_split_with_its_classes_in_another_order():
 def test_test_split_without_labels():
     write_digits(Path("mine"))
     write_split(Path("mine/test.parquet"), load_images("mine", "test").images, np.full(40, -1))
-    answer = call("train", "--data", "mine", *SMALL, "--output", "run")
+    answer = call("train", "--data", "mine", *CENTRED, "--output", "run")
     assert (answer.code, answer.err) == (0, "")
     assert "so there will be no test." in answer.out
     assert "test_error" not in parse(Path("run/summary.json").read_text())
     words = ("has no labels", "share of the training split")
-    refuses("train", "--data", "mine", *SMALL, "--validation", 0, words=words)
+    refuses("train", "--data", "mine", *CENTRED, "--validation", 0, words=words)
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
+@pytest.mark.quick("val")
 def test_validation_split_of_ones_own(name):
     write_digits(Path("mine"), train=160, test=40)
     shutil.copy("mine/test.parquet", f"mine/{name}.parquet")
-    answer = call("train", "--data", "mine", *SMALL, "--output", "run")
+    answer = call("train", "--data", "mine", *CENTRED, "--output", "run")
     assert answer.code == 0, answer.err
     assert "mine train: 160 training and 40 validation images" in answer.out
     assert "Validated on the data's own 40 validation images." in answer.out

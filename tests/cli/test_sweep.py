@@ -9,15 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from terminal import SMALL, call, parse, refuses
+from terminal import CENTRED, SMALL, call, parse, refuses
 
 from holoprop import runs
 from holoprop.cli._grid import combinations
 
-pytestmark = [
-    pytest.mark.xdist_group("sweep"),
-    pytest.mark.usefixtures("in_an_empty_folder"),
-]
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 def grid(*arguments):
@@ -144,7 +141,7 @@ def test_a_name_is_what_a_run_has_of_its_own(monkeypatch):
 def swept(digits, tmp_path_factory):
     """A sweep of two runs, one of which cannot begin, and what it printed."""
     folder = tmp_path_factory.mktemp("sweeps") / "sweep"
-    arguments = ("--data", digits, *SMALL, "--batch-size", "20,9999", "--output", folder)
+    arguments = ("--data", digits, *CENTRED, "--batch-size", "20,9999", "--output", folder)
     arguments = (*arguments, "--track", "tensorboard")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS", "1")

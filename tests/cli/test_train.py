@@ -13,7 +13,18 @@ import pytest
 import zoo
 from PIL import Image
 from safetensors.numpy import load_file
-from terminal import FILES, SMALL, TWO_LAYERS, call, files, old_run, parse, refuses, write_digits
+from terminal import (
+    CENTRED,
+    FILES,
+    SMALL,
+    TWO_LAYERS,
+    call,
+    files,
+    old_run,
+    parse,
+    refuses,
+    write_digits,
+)
 
 import holoprop as hp
 from holoprop.cli._drafts import choices
@@ -22,11 +33,7 @@ from holoprop.runs import Mlp, TrainConfig, load_weights, presets
 from holoprop.runs._json import as_json
 from holoprop.runs._weights import weights_sha256
 
-# What these share is made once, by one process.
-pytestmark = [
-    pytest.mark.xdist_group("train"),
-    pytest.mark.usefixtures("in_an_empty_folder", "compiled_quickly"),
-]
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "compiled_quickly")
 
 LINE = {
     *("epoch", "train_loss", "train_error", "validation_loss", "validation_error", "residuals"),
@@ -86,7 +93,10 @@ def run(digits, tmp_path_factory):
     """A run of two epochs, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "deep" / "run"
     arguments = ("--data", digits, *SMALL, *TWO_LAYERS, "--epochs", 2, "--output", folder)
-    return folder, installed(*arguments, JAX_DISABLE_MOST_OPTIMIZATIONS="1")
+    with jax.enable_x64(False):
+        answer = call("train", *arguments)
+    assert (answer.code, answer.err) == (0, "")
+    return folder, answer.out
 
 
 # The run folder
@@ -232,8 +242,6 @@ def test_run_prints_its_numbers_and_ends_with_tables(run):
 
 # Repetition and replacement
 
-CENTRED = (*SMALL, "--estimator", "centred", "--estimator.nudge", 0.4)
-
 
 @pytest.mark.slow
 def test_seed_decides_the_weights(digits, monkeypatch, tmp_path):
@@ -326,9 +334,8 @@ def test_energy_of_ones_own_is_trained(digits):
 
 
 def test_run_can_be_validated_on_the_test_split(digits):
-    centred = ("--estimator", "centred", "--estimator.nudge", 0.4)
     noise = ("--free.noise", 0.04, "--nudged.noise", 0.04)
-    summary = train("--data", digits, *SMALL, *centred, *noise, "--validation", 0)
+    summary = train("--data", digits, *CENTRED, *noise, "--validation", 0)
     assert summary["validation_error"] == summary["test_error"]
     assert summary["validation_loss"] == summary["test_loss"]
     assert is_whole(40 * summary["validation_error"])
@@ -445,7 +452,7 @@ def test_network_that_is_too_large_for_the_memory_is_refused(network, billions, 
 def test_best_epoch_is_kept_and_tested(digits):
     """At a rate of nothing every epoch is as good, and the first is the best."""
     rate = ("--optimiser.learning-rate", "1e-9")
-    answer = call("train", "--data", digits, *SMALL, *rate, "--epochs", 3, "--output", "run")
+    answer = call("train", "--data", digits, *CENTRED, *rate, "--epochs", 3, "--output", "run")
     assert (answer.code, answer.err) == (0, "")
     summary, lines = summary_of("run"), metrics_of("run")
     best = summary["best"]
@@ -462,7 +469,7 @@ def test_best_epoch_is_kept_and_tested(digits):
 
 def test_patience_ends_a_run(digits):
     rate = ("--optimiser.learning-rate", "1e-9")
-    summary = train("--data", digits, *SMALL, *rate, "--epochs", 9, "--patience", 2)
+    summary = train("--data", digits, *CENTRED, *rate, "--epochs", 9, "--patience", 2)
     assert [line["epoch"] for line in metrics_of("run")] == [1, 2, 3]
     assert (summary["epoch"], summary["best"]["epoch"]) == (3, 1)
     assert call("resume", "run").out == "This run has ended already: nothing is left to do.\n"

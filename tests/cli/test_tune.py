@@ -16,11 +16,7 @@ from holoprop.cli import _tune
 from holoprop.data import hold_out, load_images
 from holoprop.diagnostics import Trial, Tuning
 
-# What these share is made once, by one process.
-pytestmark = [
-    pytest.mark.xdist_group("tune"),
-    pytest.mark.usefixtures("in_an_empty_folder", "compiled_quickly"),
-]
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "compiled_quickly")
 
 SMALL = (
     *("--network.sizes", "784", "6", "5", "10", "--network.weight-std", "0.1", "--images", "8"),

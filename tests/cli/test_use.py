@@ -22,6 +22,7 @@ SMALL = (
     *("--network.sizes", "784", "12", "8", "10", "--network.activation", "tanh"),
     *("--estimator", "centred", "--estimator.nudge", "0.4", "--network.weight-std", "0.1"),
     *("--free.tolerance", "1e-6", "--epochs", "2", "--validation", "0.25"),
+    *("--checked-images", "0"),
 )
 
 

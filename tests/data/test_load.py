@@ -174,6 +174,7 @@ def test_packaged_subset_can_be_made_again(real_data, tmp_path):
         ),
     ],
 )
+@pytest.mark.quick("test-*")
 def test_mnist_equals_the_published_idx_files(real_data, split, images_sum, labels_sum):
     image_set = load_images(real_data / "mnist", split)
     # IDX headers: a magic number that says uint8 and the number of axes, then the shape.
@@ -194,7 +195,7 @@ def test_mnist_equals_the_published_idx_files(real_data, split, images_sum, labe
         ("imagenet32_sample", "test", (400, 32, 32, 3), 200, None),
     ],
 )
-@pytest.mark.quick("*-test-*")
+@pytest.mark.quick("cifar10-test-*", "imagenet32_sample-test-*")
 def test_real_sets(real_data, name, split, shape, classes, mean):
     image_set = load_images(real_data / name, split)
     assert image_set.images.shape == shape

@@ -76,6 +76,7 @@ HOLOMORPHIC = {
 
 
 @pytest.mark.parametrize("name", HOLOMORPHIC)
+@pytest.mark.quick("sigmoid", "silu", "softmax pooling", "hopfield")
 def test_passes_what_is_holomorphic(name):
     """Whatever random states are looked at."""
     energy, x = HOLOMORPHIC[name]()

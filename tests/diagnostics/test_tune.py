@@ -72,7 +72,8 @@ def test_noise_asks_for_a_larger_radius() -> None:
 
 def test_what_cannot_be_had_is_said() -> None:
     network, x, y = five_points()
-    tuning = hp.tune(network, x, y, error=1e-12, radii=(0.3, 0.6), points=(2, 4))
+    options = plain(network)
+    tuning = hp.tune(network, x, y, error=1e-12, radii=(0.3, 0.6), points=(2, 4), **options)
     assert not tuning.reached
     assert tuning.best.error == min(trial.error for trial in tuning.trials) > 1e-12
 
@@ -80,11 +81,12 @@ def test_what_cannot_be_had_is_said() -> None:
 def test_what_is_not_trusted_has_no_error() -> None:
     network, x, y = five_points()
     y = jnp.eye(4)[y].at[1].mul(200.0)
-    tuning = hp.tune(network, x, y, radii=(1e-4, 0.3), points=(4,), share=0.0)
+    options = {"radii": (1e-4, 0.3), "points": (4,), **plain(network)}
+    tuning = hp.tune(network, x, y, share=0.0, **options)
     small, large = tuning.trials
     assert (large.error, large.unsettled + large.untrusted) == (np.inf, 1)
     assert tuning.best == small
-    (most,) = hp.tune(network, x, y, radii=(1e-4, 0.3), points=(4,), share=0.3).trials[1:]
+    (most,) = hp.tune(network, x, y, share=0.3, **options).trials[1:]
     assert most.error < np.inf
 
 

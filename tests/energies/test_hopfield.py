@@ -59,6 +59,7 @@ def test_energy_by_a_double_loop(kind):
 
 
 @pytest.mark.parametrize("nudge", [0.0, 0.3, 0.2 + 0.2j])
+@pytest.mark.quick("0.0", "(*")
 def test_rests_where_the_energy_is_stationary(nudge):
     """s_i = f'(s_i) (sum_j w_ij f(s_j) + b_i) - beta (s_i - y_i) [i is an output]."""
     net, y = network(), np.array([0.2, 0.9])

@@ -238,7 +238,7 @@ def test_slopes_of_the_interactions_changes(name):
 
 @pytest.mark.parametrize("kind", [float, complex])
 @pytest.mark.parametrize("name", ["regressor", "vgg"])
-@pytest.mark.quick("vgg-float", "regressor-complex")
+@pytest.mark.quick("vgg-float")
 def test_slopes_of_the_slopes_of_the_interactions_changes(name, kind):
     """By parameters, input and states: all that a derivative of a gradient is made of."""
     network = NETWORKS[name]()

@@ -77,14 +77,8 @@ MAKERS = {
 }
 
 
-QUICK = ("one-sided", "centred", "nine", "plain")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MAKERS],
-)
-@pytest.mark.quick("plain")
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.quick("centred")
 def test_bias_of_a_perceptron(name: str) -> None:
     make, share = MAKERS[name]
     # What is read of two states' products is exact to a higher order than the states tell.
@@ -98,7 +92,7 @@ def test_bias_of_a_perceptron(name: str) -> None:
 @pytest.mark.parametrize(
     "case", [hopfield, circuit, pytest.param(little_vgg, marks=pytest.mark.slow)]
 )
-@pytest.mark.quick("circuit-centred")
+@pytest.mark.slow
 def test_bias_of_other_energies(case: Any, name: str) -> None:
     make, share = MAKERS[name]
     assert_agrees(*judged(many(case), make, RADII), share=share)
@@ -143,7 +137,7 @@ def missed(count: int, sizes: list[int], points: int, seed: int) -> int:
 
 
 @pytest.mark.parametrize("points", [1, 2, 3, 6])
-@pytest.mark.quick("2", "6")
+@pytest.mark.quick("6")
 def test_no_large_error_is_taken_for_a_small_one(points: int) -> None:
     assert missed(50, [4, 5, 4, 3], points, seed=points) == 0
 
@@ -160,20 +154,20 @@ def test_no_large_error_is_taken_for_a_small_one_in_ten_thousand(
 # Circles that leave the region where s*(beta) is holomorphic --------------------------------------
 
 
+@pytest.mark.parametrize("points", [16, 32])
 @pytest.mark.parametrize("seed", [3, 6, 7])
-@pytest.mark.quick("3")
-def test_a_branch_point_inside_the_circle_is_seen(seed: int) -> None:
+@pytest.mark.quick("3-16")
+def test_a_branch_point_inside_the_circle_is_seen(seed: int, points: int) -> None:
     case = branching(seed)
     exact, _ = each(*case, hp.Implicit(), MIXED)
-    for points in (16, 32):
-        (_, aux), _ = hp.value_and_grad(*case, estimator=hp.Holomorphic(0.3, points), **MIXED)
-        found, _ = each(*case, hp.Holomorphic(0.3, points), MIXED)
-        true = true_error(found, exact)
-        assert float(jnp.max(aux.residuals["nudged"])) <= 1e-13
-        np.testing.assert_array_equal(aux.trusted, true < 0.01)
-        assert (int(aux.untrusted), int(aux.unsettled)) == (1, 0)
-        worst = int(np.argmax(true))
-        assert true[worst] / 10 < float(aux.error[worst]) < 10 * true[worst]
+    found, (error, _, trusted, settled) = each(*case, hp.Holomorphic(0.3, points), MIXED)
+    true = true_error(found, exact)
+    # To the precision's tolerance, of 1e-13, at every point.
+    assert np.all(settled)
+    np.testing.assert_array_equal(trusted, true < 0.01)
+    assert np.sum(~np.asarray(trusted)) == 1
+    worst = int(np.argmax(true))
+    assert true[worst] / 10 < float(error[worst]) < 10 * true[worst]
 
 
 @pytest.mark.slow
@@ -250,11 +244,11 @@ def test_float32(radius: float, form: Any) -> None:
 
 
 def test_a_schedule_whose_response_is_mostly_rounding_is_not_left_out() -> None:
-    network, x, y = little_vgg()
+    network, x, y = five_points()
     steps = {"free": hp.Synchronous(steps=100), "nudged": hp.Synchronous(steps=60)}
     exact, _ = each(network, x, y, hp.Implicit(), steps)
     single = zoo.cast((network, x), jnp.float32)
-    found, (error, _, _, settled) = each(*single, y, hp.Holomorphic(1e-6, 2, form=PLAIN), steps)
+    found, (error, _, _, settled) = each(*single, y, hp.Holomorphic(2e-7, 2, form=PLAIN), steps)
     true, error = true_error(found, exact), np.asarray(error)
     assert np.all(settled)
     assert np.all(true <= error)

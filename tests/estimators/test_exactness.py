@@ -53,8 +53,10 @@ def test_holomorphic_is_exact_in_the_papers_toy(seed: int) -> None:
     assert error(gradient(*case, hp.Holomorphic(0.4, 32)), exact) <= 1e-10
 
 
-def test_holomorphic_is_exact_on_real_digits(digits: Any) -> None:
-    network = hp.mlp([784, 256, 256, 10], weight_std=0.05, key=jax.random.key(0))
+@pytest.mark.parametrize("width", [64, 256])
+@pytest.mark.quick("64")
+def test_holomorphic_is_exact_on_real_digits(digits: Any, width: int) -> None:
+    network = hp.mlp([784, width, width, 10], weight_std=0.05, key=jax.random.key(0))
     exact = gradient(network, *digits, hp.Implicit())
     assert error(zoo.gradient(network, *digits, hp.Holomorphic(0.4, 32)), exact) <= 1e-10
 
@@ -80,6 +82,7 @@ RADII = {2: (0.01, 0.02, 0.04), 4: (0.05, 0.1, 0.2), 8: (0.1, 0.2, 0.3), 16: (0.
 
 
 @pytest.mark.parametrize("points", RADII)
+@pytest.mark.quick("2", "8")
 def test_bias_falls_as_radius_to_the_power_of_points(points: int) -> None:
     radii = RADII[points]
     for seed in (0, 1, 2):
@@ -104,7 +107,7 @@ def test_error_falls_geometrically_with_points() -> None:
 
 @pytest.mark.parametrize("part", [hp.ComplexPart.REAL, hp.ComplexPart.IMAGINARY])
 @pytest.mark.parametrize("points", [3, 6])
-@pytest.mark.quick("3-*REAL", "6-*IMAGINARY")
+@pytest.mark.quick("6-*IMAGINARY")
 def test_single_part_aliases_the_harmonic_before(points: int, part: hp.ComplexPart) -> None:
     # Appendix A.4 at finite N: cos and sin have both harmonics 1 and -1, so a single part lets
     # beta^(N-1) through where both together let only beta^(N+1) through.
@@ -116,6 +119,7 @@ def test_single_part_aliases_the_harmonic_before(points: int, part: hp.ComplexPa
 
 
 @pytest.mark.parametrize(("estimator", "order"), [(hp.OneSided, 1), (hp.Centred, 2)])
+@pytest.mark.quick("Centred-2")
 def test_order_of_the_bias_of_real_nudges(estimator: Any, order: int) -> None:
     case = five_points()
     exact = gradient(*case, hp.Implicit())
@@ -180,6 +184,7 @@ def test_batched_points_equal_points_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("case", [lambda: figure_2(5), circuit])
+@pytest.mark.quick("<lambda>")
 def test_average_equals_first_coefficient_and_mixed_derivative(case: Callable[[], Any]) -> None:
     # They alias differently, so only where aliasing at N = 32 is below rounding.
     by_average = gradient(*case(), hp.Holomorphic(0.4, 32))
@@ -200,6 +205,7 @@ def test_centred_is_holomorphic_with_two_points() -> None:
         (hp.ComplexPart.IMAGINARY, hp.GradientRule.FOURIER),
     ],
 )
+@pytest.mark.quick("*IMAGINARY*")
 def test_single_part_equals_both_with_many_points(
     part: hp.ComplexPart, rule: hp.GradientRule
 ) -> None:
@@ -215,6 +221,7 @@ def test_real_part_of_two_points_is_everything() -> None:
     assert error(real, both) <= 1e-12
 
 
+@pytest.mark.slow
 def test_mean_of_the_parts_is_both() -> None:
     # Even where each part alone is biased, harmonic by harmonic (Eq. 17).
     case = figure_2(0)
@@ -243,9 +250,9 @@ def test_implicit_matches_finite_differences(case: Callable[[], Any]) -> None:
 
     # Along 12 orthonormal directions. Central differences with step h err by h^2 and 1e-14 / h.
     ways, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(7), (flat.size, 12)))
-    difference = jax.vmap(lambda d: (loss(flat + 1e-5 * d) - loss(flat - 1e-5 * d)) / 2e-5)
+    up, down = jax.jit(jax.vmap(jax.vmap(loss)))(flat + 1e-5 * jnp.stack([ways.T, -ways.T]))
     found = ravel_pytree(gradient(network, x, y, hp.Implicit()))[0] @ ways
-    assert error(found, jax.jit(difference)(ways.T)) <= 1e-6
+    assert error(found, (up - down) / 2e-5) <= 1e-6
 
 
 def test_implicit_matches_a_dense_solve_of_the_map() -> None:
@@ -338,12 +345,9 @@ def test_equilibrium_has_the_implicit_gradient(case: Callable[[], Any]) -> None:
         assert error(a, b) <= 1e-9
     theta, rebuild = ravel_pytree((network, x))
     step = 1e-5 * jnp.eye(theta.size)
-
-    def difference(d: jax.Array) -> jax.Array:
-        up, down = (loss(*rebuild(theta + sign * d), hp.Implicit()) for sign in (1, -1))
-        return (up - down) / 2e-5
-
-    assert error(ravel_pytree(found)[0], jax.jit(jax.vmap(difference))(step)) <= 1e-6
+    losses = jax.jit(jax.vmap(jax.vmap(lambda theta: loss(*rebuild(theta), hp.Implicit()))))
+    up, down = losses(theta + jnp.stack([step, -step]))
+    assert error(ravel_pytree(found)[0], (up - down) / 2e-5) <= 1e-6
 
 
 # Online ------------------------------------------------------------------------------------------
@@ -396,8 +400,9 @@ def case(request: pytest.FixtureRequest) -> Iterator[Any]:
     jax.config.update("jax_enable_x64", True)
 
 
+# `tests/test_annotations.py` runs a perceptron in float32 in every suite.
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ALL, indirect=True)
-@pytest.mark.quick("mlp-float32", "circuit-float64")
 def test_every_estimator_on_every_network(case: Any) -> None:
     (network, x, y), exact, precision = case
     # With the precision's own tolerance.

@@ -49,6 +49,7 @@ def laplacian(size: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["symmetric", "general"])
 @pytest.mark.parametrize(("size", "restart"), [(1, 60), (2, 60), (30, 60)])
 @pytest.mark.parametrize("condition", [1.0, 1e2, 1e4])
+@pytest.mark.quick("10000.0-*", "100.0-30-60-*")
 def test_regular_systems(kind: str, size: int, restart: int, condition: float, dtype: Any) -> None:
     matrix = matrix_of(kind, size, condition, seed=size).astype(dtype)
     b = np.random.default_rng(1).normal(size=size).astype(dtype)
@@ -87,6 +88,7 @@ def test_too_few_restarts_are_said(kind: str, dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [2, 3, 20])
+@pytest.mark.quick("2-float32", "3-float64", "20-*")
 def test_singular_but_consistent(size: int, dtype: Any) -> None:
     matrix = laplacian(size, seed=size)
     b = matrix @ np.random.default_rng(0).normal(size=size)
@@ -130,6 +132,7 @@ def test_a_solution_made_of_rounding_is_no_solution(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.quick("float32")
 def test_what_ends_at_once(dtype: Any) -> None:
     eye, b = np.eye(4, dtype=dtype), np.arange(4, dtype=dtype)
     nan, inf = np.full(4, np.nan, dtype), np.full(4, np.inf, dtype)
@@ -157,6 +160,7 @@ def test_what_ends_at_once(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.quick("float64")
 def test_systems_do_not_feel_each_other(dtype: Any) -> None:
     kinds = [("symmetric", 1e3), ("general", 10.0), ("general", 1e8), ("symmetric", 1.0)]
     matrices = np.stack([matrix_of(k, 12, c, seed=i) for i, (k, c) in enumerate(kinds)])

@@ -26,7 +26,7 @@ def case(batch: int) -> tuple[Any, Any, Any]:
 )
 @pytest.mark.quick("implicit")
 def test_microbatches_make_the_whole(estimator: Any) -> None:
-    exact = {"estimator": estimator, "free": hp.Anderson(), "nudged": hp.Anderson()}
+    exact = {"estimator": estimator, "free": hp.Sequential(), "nudged": hp.Sequential()}
     (loss, aux), grads = hp.value_and_grad(*case(12), **exact)
     (loss_2, aux_2), grads_2 = hp.value_and_grad(*case(12), **exact, batching=hp.Slots(2))
     assert float(loss_2) == pytest.approx(float(loss), rel=1e-12)
@@ -55,7 +55,7 @@ def test_microbatches_whose_examples_fail_under_a_nudge() -> None:
     network, x, labels = case(8)
     y = np.eye(4)[np.asarray(labels)]
     y[[1, 2, 6]] *= 1000
-    options: dict[str, Any] = {"free": hp.Anderson(), "nudged": hp.Sequential()}
+    options: dict[str, Any] = {"free": hp.Sequential(), "nudged": hp.Sequential()}
     options["estimator"] = hp.Holomorphic(0.3, 4)
     (loss, aux), grads = hp.value_and_grad(network, x, y, **options)
     (loss_2, aux_2), grads_2 = hp.value_and_grad(network, x, y, **options, batching=hp.Slots(2))

@@ -15,9 +15,6 @@ from holoprop.experiments._exactness_numbers import predicted, taylor
 from holoprop.experiments._maps import frontier_point
 from holoprop.experiments._toy import circle, frontier, toy
 
-# What these share is made once, by one process.
-pytestmark = pytest.mark.xdist_group("experiments")
-
 NAMES = list(experiments())
 
 

@@ -18,9 +18,6 @@ from holoprop.experiments._fig2_page import page
 from holoprop.experiments._maps import SETTLED
 from holoprop.experiments._toy import circle, toy
 
-# One page and one browser for all tests.
-pytestmark = pytest.mark.xdist_group("fig2 page")
-
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery" / "fig2" / "interactive.html"
 PARTS = Path(experiments.__file__).parent / "fig2_page"
 CONFIG = Fig2(map_points=61)

@@ -87,6 +87,15 @@ def test_interrupted_cell_goes_on_from_its_checkpoint_with_the_same_bits(tmp_pat
     assert [seen.kept for seen in told] == [True]
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own way with Ctrl-C, which a process in the background is without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_what_interrupts_a_cell_lets_its_runs_save_where_they_are(tmp_path, monkeypatch):
     """As Ctrl-C does, which reaches the main thread alone."""
     once = iter([threading.main_thread().ident])
@@ -377,7 +386,6 @@ def test_top_5_is_told_where_the_paper_has_it():
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("experiments")
 def test_table_4_is_drawn_from_the_runs_of_table_1(smoke):
     _, numbers, done = smoke("table1")
     seen = []

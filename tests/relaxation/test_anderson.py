@@ -233,6 +233,7 @@ class Saddle(hp.AbstractEnergy):
 
 
 @pytest.mark.parametrize("start", [0.3, 0.1, -0.1])
+@pytest.mark.quick("0.3", "-0.1")
 def test_passes_a_saddle_as_the_inner_relaxation_does(start):
     """Newton's method would go to the saddle, where a plain step only passes."""
     inner = hp.Synchronous(max_steps=2000)

@@ -31,6 +31,7 @@ def assert_as_alone(together: hp.Equilibrium, alone: list[hp.Equilibrium]) -> No
 
 @pytest.mark.parametrize("batch", [3, 17, 40])
 @pytest.mark.parametrize("count", [None, 2, 3])
+@pytest.mark.quick("None-17", "2-3", "2-17", "3-40")
 def test_lockstep_brings_every_example_where_it_goes_alone(batch: int, count: int | None) -> None:
     """All the way, or with the last of them in groups."""
     network, x = uneven(batch)
@@ -40,6 +41,7 @@ def test_lockstep_brings_every_example_where_it_goes_alone(batch: int, count: in
 
 @pytest.mark.parametrize("batch", [2, 3, 11])
 @pytest.mark.parametrize("relaxation", [hp.Sequential(), hp.Anderson(), hp.GradientFlow(0.5)])
+@pytest.mark.quick("*-11")
 def test_slots_bring_every_example_where_it_goes_alone(
     batch: int, relaxation: hp.AbstractRelaxation
 ) -> None:
@@ -88,6 +90,7 @@ def test_rounded_examples_in_slots_are_polished() -> None:
 
 
 @pytest.mark.parametrize("batching", [hp.Lockstep(), hp.Lockstep(1), SLOTS])
+@pytest.mark.quick("batching0", "batching2")
 def test_networks_under_vmap(batching: hp.relaxation.Batching) -> None:
     networks = eqx.filter_vmap(lambda key: hp.mlp([6, 4, 4, 4], weight_std=0.7, key=key))(
         jax.random.split(KEY, 3)

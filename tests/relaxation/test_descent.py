@@ -51,6 +51,7 @@ def push(matrix: np.ndarray, rest: np.ndarray, dtype: Any = np.float64) -> jax.A
 @pytest.mark.parametrize("condition", [1.0, 1e2, 1e4])
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=SLOW), pytest.param(20, marks=SLOW), 60])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.quick("*-2-1.0", "*-60-10000.0")
 def test_any_quadratic_settles(size: int, condition: float, dtype: Any) -> None:
     for seed in range(4):
         matrix, rest = quadratic(size, condition, seed)
@@ -85,7 +86,7 @@ def test_units_change_nothing(energy_unit: float, state_unit: float, seed: int) 
 
 @pytest.mark.parametrize("unit", [1e-9, 1e-3, 1e6])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.quick("float32-1e-09", "float64-1000000.0")
+@pytest.mark.quick("float32-1e-09")
 def test_a_gradient_in_other_units(unit: float, dtype: Any) -> None:
     matrix, rest = quadratic(4, 30.0, 0)
     x = push(matrix, rest, dtype)
@@ -115,6 +116,7 @@ class TwoScales(hp.AbstractEnergy):
 
 @pytest.mark.parametrize("soft", [1e-6, 0.01, 1.0, 100.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.quick("*-1e-06", "*-100.0")
 def test_every_leaf_comes_to_its_own_end(soft: float, dtype: Any) -> None:
     found = hp.relax(TwoScales(jnp.asarray(soft, dtype)), jnp.ones(2, dtype))
     assert np.all(found.result == SETTLED)

@@ -68,6 +68,7 @@ def distance(found: Any, rest: Any) -> float:
 )
 @pytest.mark.parametrize("soft", [pytest.param(1.0, marks=SLOW), 0.1, 1e-2, 1e-3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.quick("*-0.001-*")
 def test_slow_modes(name: str, soft: float, dtype: Any) -> None:
     """One stiff leaf of thousands beside a soft one of ones: each within the tolerance."""
     energy = Springs((1.0, soft), (1000.0, 1.0))

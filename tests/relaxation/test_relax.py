@@ -126,7 +126,9 @@ TABLE += [("mlp", np.float64, NUDGE)]
 
 @relaxations
 @pytest.mark.parametrize(("name", "dtype", "nudge"), TABLE)
-@pytest.mark.quick("mlp-*", "circuit-*", "hopfield-float32-*")
+@pytest.mark.quick(
+    "mlp-float32-*", "mlp-float64-(*", "circuit-float64-*", "hopfield-float32-*-gradient flow"
+)
 def test_equilibrium(relaxation, name, dtype, nudge):
     rest, exact = settled(name, relaxation, nudge=nudge, dtype=dtype), newton(name, nudge)
     wanted = np.result_type(dtype, np.complex64) if isinstance(nudge, complex) else dtype

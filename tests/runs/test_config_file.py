@@ -123,35 +123,34 @@ def inside(content, path):
 
 
 ALL = {"bp": "cifar10-bp", "noise": "mnist-online-noise", "deep": "cifar10-deep-clipped"}
-EDITS = [
-    (name, path)
-    for name in (*ALL.values(), *OTHERS)
-    for path in places(json.loads(json.dumps(as_json(CONFIGS[name]))))
-]
+EDITED = (*ALL.values(), *OTHERS)
 
 
-@pytest.mark.parametrize(("name", "path"), EDITS)
-def test_renamed_setting_is_refused_with_the_nearest_and_a_missing_one_by_name(
-    tmp_path, name, path
-):
-    *way, last = path
-    content = json.loads(json.dumps(as_json(CONFIGS[name])))
-    value = inside(content, way).pop(last)
-    dotted = r"\.".join(path)
-    with pytest.raises(ValueError, match=rf"{dotted} is missing"):
-        read_config_file(written(tmp_path, content))
-    inside(content, way)[f"{last}x"] = value
-    with pytest.raises(ValueError, match=rf"{dotted}x is no setting of \w+; did you mean {last}\?"):
-        read_config_file(written(tmp_path, content))
+def edits(name):
+    """The way to every setting of a configuration, its last step, and contents to be spoilt."""
+    text = json.dumps(as_json(CONFIGS[name]))
+    for *way, last in places(json.loads(text)):
+        yield way, last, r"\.".join((*way, last)), json.loads(text)
 
 
-@pytest.mark.parametrize(("name", "path"), EDITS)
-def test_value_of_another_kind_is_refused_by_name(tmp_path, name, path):
-    *way, last = path
-    content = json.loads(json.dumps(as_json(CONFIGS[name])))
-    inside(content, way)[last] = {"no": ["such", "thing"]}
-    with pytest.raises(ValueError, match=r"\.".join(path)):
-        read_config_file(written(tmp_path, content))
+@pytest.mark.parametrize("name", EDITED)
+def test_renamed_setting_is_refused_with_the_nearest_and_a_missing_one_by_name(tmp_path, name):
+    for way, last, dotted, content in edits(name):
+        value = inside(content, way).pop(last)
+        with pytest.raises(ValueError, match=rf"{dotted} is missing"):
+            read_config_file(written(tmp_path, content))
+        inside(content, way)[f"{last}x"] = value
+        words = rf"{dotted}x is no setting of \w+; did you mean {last}\?"
+        with pytest.raises(ValueError, match=words):
+            read_config_file(written(tmp_path, content))
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_value_of_another_kind_is_refused_by_name(tmp_path, name):
+    for way, last, dotted, content in edits(name):
+        inside(content, way)[last] = {"no": ["such", "thing"]}
+        with pytest.raises(ValueError, match=dotted):
+            read_config_file(written(tmp_path, content))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 from chromium import installed
-from terminal import SMALL, TWO_LAYERS, call, refuses, write_digits
+from terminal import CENTRED, TWO_LAYERS, call, refuses, write_digits
 
 from holoprop.runs import report
-
-pytestmark = [pytest.mark.xdist_group("report")]
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +21,8 @@ def runs(tmp_path_factory):
     made = []
     for seed, name in ((0, "one & <first>"), (1, "other")):
         path = folder / name
-        arguments = ("--data", digits, *SMALL, *TWO_LAYERS, "--epochs", 2, "--seed", seed)
-        answer = call("train", *arguments, "--output", path)
+        arguments = ("--data", digits, *CENTRED, *TWO_LAYERS, "--epochs", 2, "--seed", seed)
+        answer = call("train", *arguments, "--checked-images", 8, "--output", path)
         assert answer.code == 0, answer.err
         made.append(path)
     (made[1] / "summary.json").unlink()

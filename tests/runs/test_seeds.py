@@ -30,6 +30,7 @@ def config(output, phases, **settings):
         epochs=2,
         batch_size=20,
         network=Mlp((784, 6, 10)),
+        checked_images=0,
         compilation_cache=False,
         **phases,
         **settings,

@@ -20,7 +20,8 @@ from holoprop.training import Examples, Method, evaluate, first_state, fit
 from holoprop.training._sharded_step import sharded_train_step
 from holoprop.training._shards import Shards
 
-IMAGES, LABELS = (getattr(load_images(None, "test"), n)[:90] for n in ("images", "labels"))
+SUBSET = load_images(None, "test")
+IMAGES, LABELS = SUBSET.images[:90], SUBSET.labels[:90]
 COLLECTIVE = re.compile(
     r"= \S.*? (all-reduce|all-gather|all-to-all|reduce-scatter|collective-\w+)(-start)?\("
 )

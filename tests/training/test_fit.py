@@ -161,7 +161,9 @@ def test_own_energy_with_a_nested_state_is_trained():
     assert progress[-1].error is None
 
 
+@pytest.mark.slow
 def test_hopfield_network_is_trained():
+    # In every suite by `tests/test_annotations.py`.
     network = hp.HopfieldNetwork(14, clamped=range(6), outputs=[11, 12, 13], key=jax.random.key(0))
     data = examples(8)
     trained, _, metrics = train(

@@ -92,7 +92,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.quick("momentum", "noise")
+@pytest.mark.quick("momentum")
 def test_training_goes_on_from_every_step(network, name):
     data = examples(25)
     calls, lines, trained = run(network, data, METHODS[name])
