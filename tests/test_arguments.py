@@ -198,6 +198,7 @@ def method(relaxation=QUICK):
     return Method(hp.Implicit(), relaxation, relaxation, optax.adam(0.1), jnp.asarray)
 
 
+@pytest.mark.slow
 def test_training_moves_numbers_and_keeps_them(tmp_path):
     examples = Examples(np.ones((4, 1)), np.full((4, 1), 0.4))
     losses = []

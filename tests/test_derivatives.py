@@ -262,7 +262,7 @@ MODES: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.quick("forward", "reverse under jit", "linearised", "second", "mapped", "of a loop")
+@pytest.mark.quick("forward", "reverse under jit", "second", "of a loop")
 def test_a_relaxation_to_a_tolerance_has_no_derivative(mode: str) -> None:
     def state(k: jax.Array) -> jax.Array:
         return hp.relax(Spring(k), X, init=REST).state

@@ -51,7 +51,7 @@ def hopfield() -> tuple[Any, Any, Any]:
     [five_points, squared_error, vgg, lambda: vgg(hp.AveragePool()), hopfield, circuit],
     ids=["mlp", "squared error", "softmax pooling", "average pooling", "hopfield", "circuit"],
 )
-@pytest.mark.quick("softmax pooling-2", "circuit-2")
+@pytest.mark.quick("softmax pooling-2")
 def test_deviations_give_the_gradient_of_states(case: Callable[[], Any], points: int) -> None:
     network, x, y = case()
     found, wanted = (
@@ -133,6 +133,7 @@ def primitives(jaxpr: Any, counts: dict[str, int] | None = None) -> dict[str, in
 
 @pytest.mark.parametrize("deviation", [False, True], ids=["states", "deviations"])
 @pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.quick("False-deviations", "True-states")
 def test_a_sweep_applies_each_map_once_in_each_direction(deviation: bool, backwards: bool) -> None:
     network = hp.vgg([8, 8, 8, 8], padding=[1] * 4, input_shape=(128, 128, 3), key=KEY)
     x = jnp.zeros(network.input_shape)
@@ -229,7 +230,7 @@ def test_auto_settles_below_the_bias(form: hp.StateForm, radius: float, points: 
     x = jax.random.normal(jax.random.key(100), (1, 6))
     x, y = x / jnp.max(x), jnp.array([0])
     estimator = hp.Holomorphic(radius, points, form=form)
-    auto, tight = hp.Anderson(hp.Sequential(tolerance="auto")), hp.Anderson()
+    auto, tight = hp.Sequential(tolerance="auto"), hp.Sequential()
     settled = gradient(network, x, y, estimator, free=tight, nudged=tight)
     found = gradient(network, x, y, estimator, free=auto, nudged=auto)
     bias = error(settled, gradient(network, x, y, hp.Implicit(), free=tight))

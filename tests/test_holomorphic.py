@@ -302,7 +302,7 @@ def gradient(energy, estimator, **options):
 
 
 @estimators
-@pytest.mark.quick("holomorphic", "online")
+@pytest.mark.quick("holomorphic")
 def test_value_and_grad_names_it(estimator):
     """And says it in `aux`, where it is asked not to raise."""
     with pytest.raises(RuntimeError, match="the energy " + NAMED):
@@ -401,7 +401,7 @@ def pulled(energy, x, estimator, **options):
 
 
 @pytest.mark.parametrize("estimator", [ESTIMATORS["holomorphic"], ESTIMATORS["online"]])
-@pytest.mark.quick("estimator0")
+@pytest.mark.quick("estimator1")
 def test_equilibrium_names_it(estimator):
     # Of those that are not holomorphic, one that settles by itself.
     resting = Own(W, BROKEN["absolute value"])

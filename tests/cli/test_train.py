@@ -358,7 +358,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", choices(TrainConfig, hp.AbstractEstimator))
-@pytest.mark.quick("holomorphic", "online", "implicit")
+@pytest.mark.quick("online", "implicit")
 def test_run_with_each_estimator(untested, name):
     size = {
         "holomorphic": ("--estimator.radius", 0.01),

@@ -207,7 +207,7 @@ def test_layered_network(dtype):
 
 
 @pytest.mark.parametrize("std", [0.1, 0.4])
-@pytest.mark.quick("0.4")
+@pytest.mark.slow
 def test_large_layered_network(std):
     """More units than vectors; the slope of the activation has both signs."""
     network = hp.mlp(

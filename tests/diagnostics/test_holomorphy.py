@@ -86,6 +86,7 @@ def test_passes_what_is_holomorphic(name):
         assert found.holomorphic
 
 
+@pytest.mark.slow
 def test_passes_the_papers_mlp(digits):
     images, labels = digits
     network = hp.mlp([784, 256, 256, 10], key=KEY)

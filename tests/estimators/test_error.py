@@ -334,7 +334,9 @@ def test_the_record_of_a_batch_is_that_of_its_examples() -> None:
 # Nothing to be wrong about ------------------------------------------------------------------------
 
 
-def test_a_response_that_is_linear_is_exact() -> None:
+@pytest.mark.parametrize("estimator", [hp.OneSided(0.5), hp.Centred(0.5), hp.Holomorphic(0.5, 5)])
+@pytest.mark.quick("estimator2")
+def test_a_response_that_is_linear_is_exact(estimator: Any) -> None:
     class Linear(hp.AbstractEnergy):
         weight: jax.Array
 
@@ -351,12 +353,11 @@ def test_a_response_that_is_linear_is_exact() -> None:
     x = jax.random.normal(jax.random.key(1), (5, 4))
     y = jax.random.normal(jax.random.key(2), (5, 3)).at[0].set(0.0)
     flow = {"free": hp.Synchronous(), "nudged": hp.Synchronous()}
-    for estimator in (hp.OneSided(0.5), hp.Centred(0.5), hp.Holomorphic(0.5, 5)):
-        (_, aux), grads = hp.value_and_grad(network, x, y, estimator=estimator, **flow)
-        np.testing.assert_allclose(
-            grads.weight, np.mean([np.outer(b, a) for a, b in zip(x, y, strict=True)], 0)
-        )
-        # The first is not nudged at all, and nothing is known of a gradient of zero.
-        assert np.all(np.asarray(aux.error[1:]) < 1e-13)
-        assert not np.any(np.isnan(aux.error))
-        assert np.all(np.asarray(aux.trusted))
+    (_, aux), grads = hp.value_and_grad(network, x, y, estimator=estimator, **flow)
+    np.testing.assert_allclose(
+        grads.weight, np.mean([np.outer(b, a) for a, b in zip(x, y, strict=True)], 0)
+    )
+    # The first is not nudged at all, and nothing is known of a gradient of zero.
+    assert np.all(np.asarray(aux.error[1:]) < 1e-13)
+    assert not np.any(np.isnan(aux.error))
+    assert np.all(np.asarray(aux.trusted))

@@ -250,8 +250,8 @@ def test_an_equation_that_is_no_number_is_left_out(dtype: str) -> None:
     assert float(grads.stiffness) == pytest.approx(-0.25, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("derivative", [jax.grad, jax.jacfwd])
-@pytest.mark.quick("grad")
 def test_a_derivative_of_the_gradient(derivative: Any) -> None:
     network = hp.mlp([4, 3, 3, 2], weight_std=0.4, key=jax.random.key(0))
     x = jax.random.uniform(jax.random.key(1), (2, 4))

@@ -62,6 +62,7 @@ class Alone:
     """An experiment without settings."""
 
 
+@pytest.mark.slow
 def test_interrupted_cell_goes_on_from_its_checkpoint_with_the_same_bits(tmp_path, monkeypatch):
     whole = cells.trained(cell(), Parts(tmp_path / "whole", Alone()))
     # A checkpoint at every step.

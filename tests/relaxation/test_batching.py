@@ -66,6 +66,7 @@ def test_nudged_examples(batching: hp.relaxation.Batching) -> None:
 
 
 @pytest.mark.parametrize("batching", [SLOTS, hp.Lockstep(2)])
+@pytest.mark.quick("batching0")
 def test_a_lane_that_does_not_settle(batching: hp.relaxation.Batching) -> None:
     """Diverged or out of steps, it keeps its own result and leaves no trace in others."""
     network, x = uneven(11)
@@ -161,6 +162,7 @@ def test_the_platform_decides_and_not_the_default_backend(monkeypatch: pytest.Mo
     assert found == {"cpu": [3, 2], "cuda": [1, 1]}
 
 
+@pytest.mark.slow
 def test_both_ways_of_a_large_network_agree() -> None:
     x, y = jnp.linspace(0.0, 2.0, 10)[:, None], jnp.arange(10) % 2
     found = [

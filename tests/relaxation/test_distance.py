@@ -169,7 +169,7 @@ def test_half_precision(name: str, dtype: Any) -> None:
 
 @pytest.mark.parametrize("name", ["flow", "sequential", "mixed", "descent"])
 @pytest.mark.parametrize("nudge", [1e-1, 1e-3, 1e-5])
-@pytest.mark.quick("0.001-*", "1e-05-mixed")
+@pytest.mark.quick("0.001-flow", "1e-05-mixed")
 def test_a_nudged_phase_is_measured_by_its_response(name: str, nudge: float) -> None:
     """The plain form's response is within the tolerance of what it should be, however small."""
     energy = Springs((1.0, 0.05), (1.0, 1.0))

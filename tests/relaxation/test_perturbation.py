@@ -44,7 +44,7 @@ def test_the_start_is_an_unstable_rest(dtype):
 
 @pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.quick("float32-anderson", "float64-default")
+@pytest.mark.quick("float64-default")
 def test_relax_finds_the_minimum(dtype, name):
     energy, x, _ = frustrated(dtype)
     found = hp.relax(energy, x, relaxation=FLOWS[name])
@@ -76,6 +76,7 @@ def loss(theta, rebuild, x, y, state):
 
 
 @pytest.mark.parametrize("estimator", [hp.Implicit(), hp.Holomorphic(0.03, 12), hp.Unrolled(600)])
+@pytest.mark.quick("estimator1")
 def test_gradient_at_the_minimum(estimator):
     energy, x, y = frustrated(np.float64)
     (_, aux), grads = hp.value_and_grad(energy, x, y, estimator=estimator, free=FLOW, nudged=FLOW)

@@ -127,7 +127,9 @@ TABLE += [("mlp", np.float64, NUDGE)]
 @relaxations
 @pytest.mark.parametrize(("name", "dtype", "nudge"), TABLE)
 @pytest.mark.quick(
-    "mlp-float32-*", "mlp-float64-(*", "circuit-float64-*", "hopfield-float32-*-gradient flow"
+    *("mlp-float64-(*", "mlp-float32-*-synchronous", "mlp-float32-*-gradient flow"),
+    *("mlp-float32-*-anderson sequential", "circuit-float64-*gradient flow"),
+    "hopfield-float32-*-gradient flow",
 )
 def test_equilibrium(relaxation, name, dtype, nudge):
     rest, exact = settled(name, relaxation, nudge=nudge, dtype=dtype), newton(name, nudge)
@@ -143,6 +145,7 @@ def test_equilibrium(relaxation, name, dtype, nudge):
 
 
 @networks
+@pytest.mark.quick("mlp", "circuit")
 def test_free_equilibrium(name):
     """By default from the network's own start, in real arithmetic."""
     network, x, _ = case(name)

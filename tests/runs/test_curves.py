@@ -59,6 +59,11 @@ def test_picture_has_three_panels_and_a_sensible_size(tmp_path, epochs):
         assert np.median(panel) == 255, "paper"
 
 
+@pytest.fixture(scope="module")
+def before(tmp_path_factory):
+    return panels(drawn([FIRST, SECOND], tmp_path_factory.mktemp("before") / "curves.png"))
+
+
 @pytest.mark.parametrize(
     ("change", "panel"),
     [
@@ -70,8 +75,7 @@ def test_picture_has_three_panels_and_a_sensible_size(tmp_path, epochs):
         ({"residuals": {"free": 1e-3, "nudged": 1e-6}}, 2),
     ],
 )
-def test_each_number_shows_in_its_own_panel(tmp_path, change, panel):
-    before = panels(drawn([FIRST, SECOND], tmp_path / "before.png"))
+def test_each_number_shows_in_its_own_panel(before, tmp_path, change, panel):
     after = panels(drawn([FIRST, dataclasses.replace(SECOND, **change)], tmp_path / "after.png"))
     same = [np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
     assert not same[panel]
