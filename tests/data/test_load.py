@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -35,6 +36,7 @@ from holoprop.data import (
     load_images,
     split_names,
 )
+from holoprop.data._source import open_source
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 5, 4), dtype=np.uint8)
@@ -808,3 +810,23 @@ def test_hold_out_depends_on_the_seed_alone(stratified):
 def test_hold_out_refuses_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         hold_out(image_set(LABELS, 3), **{"seed": 0, **options})
+
+
+def test_threads_look_for_files_one_at_a_time(monkeypatch):
+    """`datasets` deletes the lock of its progress bars while others may use it."""
+    inside, most = [], []
+    real = datasets.load_dataset_builder
+
+    def watched(*arguments, **options):
+        inside.append(None)
+        most.append(len(inside))
+        try:
+            return real(*arguments, **options)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", watched)
+    with ThreadPoolExecutor(4) as pool:
+        sources = list(pool.map(open_source, [None] * 8))
+    assert len({source.name for source in sources}) == 1
+    assert most == [1] * 8

@@ -116,7 +116,13 @@ def test_claims_that_the_numbers_do_not_bear_out_say_so(name, key, spoil, openin
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("errors", "worse", "better"),
-    [((30, 20, 60), True, True), ((30, 40, 60), True, False), ((30, 20, 25), False, True)],
+    [
+        ((30, 20, 60), True, True),
+        ((30, 40, 60), True, False),
+        ((30, 20, 25), False, True),
+        ((30, 20, np.nan), True, True),
+        ((np.nan, 20, np.nan), False, False),
+    ],
 )
 def test_claims_on_training_follow_the_last_errors(errors, worse, better, smoke):
     config, numbers, _ = smoke("fig4")

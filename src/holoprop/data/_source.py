@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +29,8 @@ _INSTEAD = (
 # A connection is tried once for each address of the hub, so the wait is a few times this.
 _PROBE_SECONDS = 3.0
 _TABLE_ROWS = 1000
+# `datasets` makes and deletes a lock of its progress bars while it looks for files: one at a time.
+_OPENING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +153,11 @@ class Source:
 
 def open_source(source: str | os.PathLike[str] | None) -> Source:
     """Find a data set and choose its reader; reads no images."""
+    with _OPENING:
+        return _open(source)
+
+
+def _open(source: str | os.PathLike[str] | None) -> Source:
     if source is None:
         return _open_folder(_PACKAGED)
     folder = Path(source).expanduser()
