@@ -253,6 +253,9 @@ def test_a_schedule_whose_response_is_mostly_rounding_is_not_left_out() -> None:
     assert np.all(settled)
     assert np.all(true <= error)
     assert np.all(error > 0.1)
+    # Where nothing else is left of it, nothing is known.
+    _, (error, *_) = each(*single, y, hp.Holomorphic(1e-9, 2, form=PLAIN), steps)
+    assert np.all(np.isposinf(error))
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e6])

@@ -122,6 +122,7 @@ def test_claims_that_the_numbers_do_not_bear_out_say_so(name, key, spoil, openin
         ((30, 20, 25), False, True),
         ((30, 20, np.nan), True, True),
         ((np.nan, 20, np.nan), False, False),
+        ((90, 89, 95), False, False),
     ],
 )
 def test_claims_on_training_follow_the_last_errors(errors, worse, better, smoke):

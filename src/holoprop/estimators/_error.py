@@ -118,9 +118,9 @@ def budget_of(problem: Problem, response: Response, nudges: Nudges) -> Budget:
     lost = eps * size if plain else jnp.zeros_like(first)
     floor = _ABOVE_NOISE * noise + lost
     if n <= 2:
-        bias = jnp.maximum(_missed(problem, response, deviations, n) - floor, 0)
+        bias = _beyond(_missed(problem, response, deviations, n), floor)
         if n == 2:
-            bias = jnp.maximum(bias, jnp.maximum(ratios[0] - floor, 0) ** 2)
+            bias = jnp.maximum(bias, _beyond(ratios[0], floor) ** 2)
         # With noise, what one or two states miss an equation by says nothing of the circle.
         trusted = (bias < _LOST) | nudges.noisy
     else:
@@ -161,6 +161,11 @@ def _later_orders(n: int) -> tuple[int, ...]:
     if n <= 2:
         return () if n == 1 else (0,)
     return tuple(dict.fromkeys((2, 0, n - 1, n // 2, (n + 1) // 2)))
+
+
+def _beyond(value: Float[Array, " batch"], floor: Float[Array, " batch"]) -> Float[Array, " batch"]:
+    """What of a value cannot be noise or rounding; nothing where there is no response but these."""
+    return jnp.where(jnp.isfinite(floor), jnp.maximum(value - floor, 0), 0)
 
 
 def _by_order(

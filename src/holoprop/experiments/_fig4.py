@@ -29,6 +29,8 @@ from holoprop.experiments._vgg_curves import draw_curves
 
 # Of panel c: kind of network and N.
 _TRAINED = ((HOLOMORPHIC, 2), (HOLOMORPHIC, 4), (CLIPPED, 2))
+# A training error in percent that is no accident of ten classes.
+_LEARNED = 80.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +181,11 @@ def draw(config: Fig4, numbers: Numbers) -> Figure:
     for panel in (readout, b, c):
         anchor = (1.05, -0.22) if panel is readout else (0.5, -0.22)
         columns = 3 if panel is readout else 1
-        panel.legend(loc="upper center", bbox_to_anchor=anchor, ncols=columns, columnspacing=1)
+        legend = panel.legend(
+            loc="upper center", bbox_to_anchor=anchor, ncols=columns, columnspacing=1
+        )
+        # That of both panels of a is wider than one, and would push them apart.
+        legend.set_in_layout(panel is not readout)
     return figure
 
 
@@ -195,6 +201,8 @@ def claims(config: Fig4, numbers: Numbers) -> list[Claim]:
     far = numbers["by_points"][:, -1, -1]
     near = numbers["by_points"][:, 0, -1]
     last = numbers["training_error"][:, :, -1].mean(axis=1)
+    # Differences of what has not learned are noise.
+    learned = bool(np.max(last[:2]) < _LEARNED)
     return [
         Claim(
             "a: holomorphic dynamics improve the gradient (best cosine, N = 2, holomorphic less "
@@ -220,15 +228,21 @@ def claims(config: Fig4, numbers: Numbers) -> list[Claim]:
             bool(far[-1] - far[0] > near[-1] - near[0]),
         ),
         Claim(
+            "c: the holomorphic networks learn, without which the others on c fail, too (larger of "
+            f"the last training errors in %, below {_LEARNED:g}; chance is 90)",
+            float(np.max(last[:2])),
+            learned,
+        ),
+        Claim(
             "c: the non-holomorphic network trains worse (last training error in %, less that of "
             "the holomorphic with N = 2; not a number where its states come to rest no more)",
             float(last[2] - last[0]),
-            bool(last[2] > last[0] or (np.isnan(last[2]) and np.isfinite(last[0]))),
+            learned and bool(last[2] > last[0] or np.isnan(last[2])),
         ),
         Claim(
             "c: N = 4 trains better than N = 2 (last training error in %, N = 4 less N = 2)",
             float(last[1] - last[0]),
-            bool(last[1] < last[0]),
+            learned and bool(last[1] < last[0]),
         ),
     ]
 
