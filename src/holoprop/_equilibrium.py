@@ -66,9 +66,9 @@ def equilibrium(
             steps as well: the answer is where the state rests, not where it passes. If not, the
             state comes as it is, and the gradient is zero where a phase of the reverse rule misses
             its tolerance or, after a fixed number of steps, still moves by a tenth of itself, or a
-            linear solve of `Implicit` fails. Of `Online`, which never rests, a tenth is asked where
-            it raises, and nothing else. The gradient of an energy that turns out not to be
-            holomorphic, by complex nudges, is not a number.
+            linear solve of `Implicit` fails. Of `Online`, which never rests, a tenth is asked in
+            either case. The gradient of an energy that turns out not to be holomorphic, by complex
+            nudges, is not a number.
 
     Returns:
         The state s* with dE/ds = 0, real, shaped as `init_state` makes it.
@@ -249,7 +249,9 @@ def _pull_back(
     problem = Problem(energy, x, LinearObjective(cotangent))
 
     def compute(batching: Batching) -> Estimate:
-        phases = Phases(settings.free, settings.nudged, batching, start, strict=settings.throw)
+        relaxations = settings.free, settings.nudged
+        # What lags behind its nudge says so in `aux`, which nobody sees here.
+        phases = Phases(*relaxations, batching, start, strict=settings.throw, close=True)
         return settings.estimator.estimate(problem, phases)
 
     estimate = with_batching(None, problem, compute)

@@ -224,8 +224,11 @@ def test_an_interrupted_sweep_ends_as_one_that_was_not(digits):
 # Slurm
 
 
-@pytest.mark.skipif(importlib.util.find_spec("submitit") is not None, reason="it is installed")
-def test_without_submitit_the_extra_is_named():
+def test_without_submitit_the_extra_is_named(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "submitit" else found(name)
+    )
     refuses(
         *("sweep", "--seed", "0,1", "--output", "s", "--slurm", "partition=gpu"),
         words=("submitit", "pip install 'holoprop[slurm]'"),

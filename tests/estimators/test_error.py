@@ -137,9 +137,9 @@ def missed(count: int, sizes: list[int], points: int, seed: int) -> int:
 
 
 @pytest.mark.parametrize("points", [1, 2, 3, 6])
-@pytest.mark.quick("6")
+@pytest.mark.quick("2", "6")
 def test_no_large_error_is_taken_for_a_small_one(points: int) -> None:
-    assert missed(50, [4, 5, 4, 3], points, seed=points) == 0
+    assert missed(100, [4, 5, 4, 3], points, seed=points) == 0
 
 
 @pytest.mark.slow
@@ -160,14 +160,14 @@ def test_no_large_error_is_taken_for_a_small_one_in_ten_thousand(
 def test_a_branch_point_inside_the_circle_is_seen(seed: int, points: int) -> None:
     case = branching(seed)
     exact, _ = each(*case, hp.Implicit(), MIXED)
-    found, (error, _, trusted, settled) = each(*case, hp.Holomorphic(0.3, points), MIXED)
+    (_, aux), _ = hp.value_and_grad(*case, estimator=hp.Holomorphic(0.3, points), **MIXED)
+    found, _ = each(*case, hp.Holomorphic(0.3, points), MIXED)
     true = true_error(found, exact)
-    # To the precision's tolerance, of 1e-13, at every point.
-    assert np.all(settled)
-    np.testing.assert_array_equal(trusted, true < 0.01)
-    assert np.sum(~np.asarray(trusted)) == 1
+    assert float(jnp.max(aux.residuals["nudged"])) <= 1e-13
+    np.testing.assert_array_equal(aux.trusted, true < 0.01)
+    assert (int(aux.untrusted), int(aux.unsettled)) == (1, 0)
     worst = int(np.argmax(true))
-    assert true[worst] / 10 < float(error[worst]) < 10 * true[worst]
+    assert true[worst] / 10 < float(aux.error[worst]) < 10 * true[worst]
 
 
 @pytest.mark.slow

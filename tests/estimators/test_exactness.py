@@ -400,9 +400,9 @@ def case(request: pytest.FixtureRequest) -> Iterator[Any]:
     jax.config.update("jax_enable_x64", True)
 
 
-# `tests/test_annotations.py` runs a perceptron in float32 in every suite.
-@pytest.mark.slow
+# `tests/test_annotations.py` runs the perceptron in float32, too, in every suite.
 @pytest.mark.parametrize("case", ALL, indirect=True)
+@pytest.mark.quick("circuit-float64")
 def test_every_estimator_on_every_network(case: Any) -> None:
     (network, x, y), exact, precision = case
     # With the precision's own tolerance.

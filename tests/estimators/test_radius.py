@@ -69,9 +69,9 @@ def test_no_example_is_left_out_for_want_of_a_good_radius() -> None:
     network, x, y = five_points()
     y = jnp.eye(4)[y].at[1].mul(200.0)
     exact = evaluate((network, x, y), hp.Implicit())[1]
-    # Without `max_error` one is left out: test_error.py has the same case.
+    (_, before), _ = evaluate((network, x, y), hp.Holomorphic(0.3, 4))
     (_, aux), found = evaluate((network, x, y), hp.Holomorphic(0.3, 4, max_error=1e-6))
-    assert int(aux.unsettled) == 0
+    assert (int(before.unsettled), int(aux.unsettled)) == (1, 0)
     assert error(found, exact) <= 1e-5
 
 

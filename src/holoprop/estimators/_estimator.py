@@ -128,6 +128,7 @@ class Phases(eqx.Module):
         key: For noise, or None.
         strict: Whether after a fixed number of steps, too, an example must have settled to the
             precision's tolerance to be kept.
+        close: Whether an oscillation that lags a tenth behind its nudge is left out.
     """
 
     free: AbstractRelaxation
@@ -136,6 +137,7 @@ class Phases(eqx.Module):
     init: State | None = None
     key: Key | None = None
     strict: bool = eqx.field(default=False, static=True)
+    close: bool = eqx.field(default=False, static=True)
 
 
 class AbstractEstimator(eqx.Module):

@@ -124,7 +124,7 @@ class Online(AbstractEstimator):
         ) -> tuple[State, tuple[State, Array, Array]]:
             reached = oscillate(state, *point)
             # A state that follows the nudge may lag, and is then as far off as the budget says.
-            follows = usable(reached, fixed=True, noisy=relaxation.noise > 0 or not phases.strict)
+            follows = usable(reached, fixed=True, noisy=relaxation.noise > 0 or not phases.close)
             return reached.state, (reached.state, reached.residual, follows)
 
         # exp(-i phi) / (T_plas |beta|) in units of points, as the weights of real and imaginary

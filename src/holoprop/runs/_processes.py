@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import jax
 import numpy as np
@@ -84,8 +84,8 @@ def together(begin: Callable[[], _Answer], *, same: Callable[[_Answer], str]) ->
             "weights than process 0: give all of them the same. Tasks of a cluster that should "
             "train runs of their own must not find each other: see docs/devices.md."
         )
-    # Without a fault there is an answer.
-    return answer  # type: ignore[return-value]
+    # Without a fault there is an answer, which may be None.
+    return cast(_Answer, answer)
 
 
 @contextlib.contextmanager
